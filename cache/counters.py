@@ -1,0 +1,173 @@
+"""Counters and histograms: single-writer u64 words in a segment, described in one table.
+
+A counter is one word, incremented by one store, so exporters and tools read memory and never ask
+a process. A histogram is log-linear: 16 buckets an octave, each value off by at most 1/16.
+Ids are positions in the segment and only ever appended.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache import layout
+
+
+class Counter(IntEnum):
+    """Subject-action-unit; the sentence says what one more means."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> Counter:
+        made = int.__new__(cls, number)
+        made._value_ = number
+        made.text = text
+        return made
+
+    cache_read_retried = 0, "A read was repeated because the writer overtook it."
+    cache_read_busy = 1, "A read gave up after its last retry."
+    cache_stream_overrun = 2, "A stream reader was lapped or met a new incarnation."
+    cache_stream_lost = 3, "A record a stream reader never saw."
+    cache_segment_reattached = 4, "A segment was replaced and attached again."
+    feeds_frames_received = 10, "A frame came from a socket."
+    feeds_bytes_received = 11, "A byte came from a socket."
+    feeds_frames_rejected = 12, "A frame was thrown away; the causes follow."
+    feeds_frames_malformed = 13, "Not JSON, or cut off."
+    feeds_frames_mistyped = 14, "JSON of an unexpected shape, or a field of a wrong type."
+    feeds_frames_out_of_range = 15, "A number that cannot be a price, size or time."
+    feeds_frames_binary = 16, "A binary frame, or text that is not UTF-8."
+    feeds_frames_oversize = 17, "A frame over the limit: the connection was made anew."
+    feeds_events_unknown = 18, "An event type nobody taught us; ignored."
+    feeds_events_unlisted = 19, "An event for a token that is not ours; ignored."
+    feeds_books_applied = 20, "A whole book replaced one."
+    feeds_changes_applied = 21, "A level was changed."
+    feeds_bbo_published = 22, "A top of book was published."
+    feeds_batches_held = 23, "A batch disagreed with its own best prices at first and was held."
+    feeds_batches_suspect = 24, "A held batch never agreed: published as SUSPECT."
+    feeds_hash_matched = 25, "A book's hash was recomputed and is the venue's."
+    feeds_hash_mismatched = 26, "A book's hash was recomputed and is not the venue's."
+    feeds_updates_outdated = 27, "An update older than the one held; ignored."
+    feeds_trades_published = 28, "A print was published."
+    feeds_session_connected = 29, "A connection was made."
+    feeds_session_disconnected = 30, "A connection ended."
+    feeds_session_refused = 31, "A connection could not be made."
+    feeds_session_silent = 32, "The watchdog ended a connection that had gone silent."
+    feeds_loop_stalled = 33, "The event loop stood still too long: slots were RESYNC."
+    feeds_markets_listed = 34, "A market was given slots."
+    feeds_markets_released = 35, "A market's slots were given back."
+    feeds_markets_refused = 36, "A market found no free slot."
+    feeds_lookup_failed = 37, "A look-up of a market failed; it is tried again."
+    feeds_twap_received = 38, "A point of the settlement price came."
+    feeds_twap_lost = 39, "A point of the settlement price was missed."
+    feeds_session_bridged = 40, "A connection was replaced by an overlapping one."
+    strategy_ticks_run = 60, "The strategy ran once."
+    strategy_quotes_published = 61, "Target quotes were published."
+    strategy_quotes_withheld = 62, "A tick ended without a quote; the reason is on the board."
+    executor_orders_placed = 80, "An order was sent."
+    executor_orders_cancelled = 81, "A cancel was sent."
+    executor_orders_rejected = 82, "The venue refused an order."
+    executor_orders_denied = 83, "Our own risk gate refused an order."
+    executor_orders_unknown = 84, "The outcome of an order is not known."
+    executor_fills_received = 85, "An order was filled, wholly or in part."
+    executor_strategy_refused = 86, "A second strategy wanted a market that has an owner."
+    executor_cancels_forced = 87, "Orders were cancelled because an input was not to be trusted."
+    host_heartbeats_late = 120, "A heartbeat came later than the stale limit."
+    host_suspends_seen = 121, "The host slept."
+    host_bells_rung = 122, "The bell was raised after a burst."
+    host_polls_idle = 123, "A turn of the loop found nothing to do."
+    sim_frames_sent = 140, "The simulated venue sent a frame."
+    sim_clients_dropped = 141, "The simulated venue dropped a client that did not read."
+    supervisor_processes_started = 160, "A process was started."
+    supervisor_processes_restarted = 161, "A process was started again after an exit."
+    supervisor_processes_hung = 162, "A process without heartbeat was killed."
+    supervisor_processes_failed = 163, "A process crashed too often and is left alone."
+
+
+class Histogram(IntEnum):
+    """Latency distributions in nanoseconds."""
+
+    text: str
+
+    def __new__(cls, number: int, text: str) -> Histogram:
+        made = int.__new__(cls, number)
+        made._value_ = number
+        made.text = text
+        return made
+
+    wire_to_slot_ns = 0, "Bytes received to record published."
+    slot_to_quote_ns = 1, "Newest input record published to target quotes published."
+    quote_to_order_ns = 2, "Target quotes published to order decided."
+    wire_to_order_ns = 3, "Bytes of the deciding book received to order decided."
+    loop_turn_ns = 4, "One turn of the main loop that found work."
+    venue_to_wire_ns = 5, "Event time of the venue to bytes received, clocks as they are."
+
+
+assert max(Counter) < layout.COUNTER_COUNT
+assert max(Histogram) < layout.HISTOGRAM_COUNT
+
+
+def bucket_of(value_ns: int) -> int:
+    """The bucket a value falls into; negative values count as 0."""
+    if value_ns < 0:
+        value_ns = 0
+    shift = max(0, value_ns.bit_length() - 5)
+    return min((shift << 4) + (value_ns >> shift), layout.BUCKET_COUNT - 1)
+
+
+def bucket_floor(bucket: int) -> int:
+    """The smallest value of a bucket: the inverse of `bucket_of`."""
+    if bucket < 32:
+        return bucket
+    shift = (bucket >> 4) - 1
+    return ((bucket & 15) + 16) << shift
+
+
+class CounterWriter:
+    """The one writer of a segment's counters; belongs to one thread."""
+
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
+        self._counters_at = layout.COUNTERS_OFFSET // 8
+        self._histograms_at = layout.HISTOGRAMS_OFFSET // 8
+
+    def add(self, counter: Counter, count: int = 1) -> None:
+        self._words[self._counters_at + counter] += count
+
+    def set(self, counter: Counter, value: int) -> None:
+        self._words[self._counters_at + counter] = value
+
+    def record(self, histogram: Histogram, value_ns: int) -> None:
+        at = self._histograms_at + histogram * layout.BUCKET_COUNT
+        self._words[at + bucket_of(value_ns)] += 1
+
+
+class CounterReader:
+    """Counters and histograms of any segment, its writer dead or alive."""
+
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
+
+    def __getitem__(self, counter: Counter) -> int:
+        value: int = self._words[layout.COUNTERS_OFFSET // 8 + counter]
+        return value
+
+    def all(self) -> dict[str, int]:
+        """Every counter that is not zero, by name."""
+        return {counter.name: self[counter] for counter in Counter if self[counter]}
+
+    def buckets(self, histogram: Histogram) -> NDArray[np.uint64]:
+        """A copy of the buckets."""
+        at = layout.HISTOGRAMS_OFFSET // 8 + histogram * layout.BUCKET_COUNT
+        return np.array(self._words[at : at + layout.BUCKET_COUNT], dtype=np.uint64)
+
+    def percentiles(self, histogram: Histogram, *points: float) -> tuple[int, ...] | None:
+        """Values in ns below which `points` (0 to 1) of all lie; None when nothing was recorded."""
+        totals = np.cumsum(self.buckets(histogram))
+        if not totals[-1]:
+            return None
+        return tuple(
+            bucket_floor(int(np.searchsorted(totals, max(1, point * int(totals[-1])))))
+            for point in points
+        )

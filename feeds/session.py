@@ -1,0 +1,412 @@
+"""One WebSocket session with a venue: connect, keep alive, watch, reconnect.
+
+A `Session` drives a socket and knows no venue. Frames go to a `Handler` straight from the read of
+the socket, in order and without a queue, so what is behind is behind in the kernel and the venue
+feels it. Everything venue-specific is the handler (what to subscribe, what a frame means) and a
+`Keepalive` (what to send so that an answer proves the link).
+
+The invariant: a handler is told `on_stalled` before it is given any frame that may have waited for
+more than 250 ms in this process, and `on_caught_up` only once an answer arrived that was *read in
+order behind* all of them. (A WebSocket pong would overtake unread frames and proves nothing.)
+
+It publishes nothing and judges no book. A handler that raises ends `run` with its exception: a
+fault of ours is a crash and a restart, never a reconnect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import broadcast
+from websockets.exceptions import InvalidURI, WebSocketException
+from websockets.frames import BINARY, CONT, TEXT, CloseCode, Frame
+from websockets.protocol import Event
+
+from cache.counters import Counter, CounterWriter
+from host.log import get_log
+
+FRAME_BYTES_MAX = 16 << 20
+STALL_NS = 250_000_000
+TICK_S = 0.05
+CLOSE_S = 1.0
+BACKOFF_FIRST_S = 0.25
+BACKOFF_MAX_S = 30.0
+
+Send = Callable[[str], None]
+"""Writes one text message now; it is dropped when the connection is closing."""
+
+log = get_log("feeds")
+
+
+class Handler(Protocol):
+    """What a feed does with its session. All calls come from the event loop's thread."""
+
+    def on_connected(self, send: Send) -> bool:
+        """Subscribe; return whether anything was sent: only then may the keepalive begin."""
+
+    def on_frame(self, data: bytes | bytearray, recv_ns: int) -> bool:
+        """Take one whole text frame, as bytes; return whether it was data of the venue."""
+
+    def on_rejected(self, recv_ns: int) -> None:
+        """Hear that a binary frame was thrown away, and counted: state may be lost."""
+
+    def on_burst(self) -> None:
+        """Ring: every frame of one read of the socket has been given."""
+
+    def on_stalled(self) -> None:
+        """Call everything RESYNC: the process stood still, a backlog follows."""
+
+    def on_caught_up(self) -> None:
+        """Take RESYNC back: the backlog has been read."""
+
+    def on_disconnected(self, reason: str) -> None:
+        """Call everything RESYNC; `on_connected` comes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """What is sent to prove the link, how often, and when its answer is overdue.
+
+    `message(n)` is the n-th of a connection, n from 1. The handler recognises the answer and calls
+    `Session.answered`, with n where the venue repeats it. Pings of the protocol are answered by
+    the library and are no part of this.
+    """
+
+    message: Callable[[int], str]
+    interval_s: float = 10.0
+    stale_s: float = 30.0
+    silence_s: float = 0.0
+    """Without any frame this long the connection is made anew; 0 where silence is no fault."""
+
+
+def backoff_s(attempt: int, fraction: float) -> float:
+    """Return the delay before attempt `attempt` + 1: doubling, with `fraction` (0 to 1) of jitter."""
+    full = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(attempt, 16))
+    return full * (0.5 + 0.5 * fraction)
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Session:
+    """Keeps one connection to `url` for as long as `run` runs."""
+
+    def __init__(
+        self,
+        url: str,
+        handler: Handler,
+        keepalive: Keepalive,
+        counters: CounterWriter,
+        *,
+        name: str = "",
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.url = url
+        self.rtt_ns = 0
+        """Round trip of the last answered keepalive message; 0 before any."""
+        self._handler = handler
+        self._keepalive = keepalive
+        self._counters = counters
+        self._name = name or url
+        self._jitter = jitter
+        self._connection: ClientConnection | None = None
+        self._stopping = asyncio.Event()
+        self._reason = ""
+        self._fault: BaseException | None = None
+        self._turn_ns = 0
+        self._boot_gap_ns = _boot_gap_ns()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._armed = False
+        self._flowed = False
+        self._sent: deque[tuple[int, int]] = deque()  # (number, sent_ns), unanswered
+        self._number = 0
+        self._next_ping_ns = 0
+        self._probe = 0
+        self._frame_ns = 0
+        self._closing_ns = 0
+
+    # --- for the feed -----------------------------------------------------------------------
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether frames may be older than they look: a stall not yet caught up."""
+        return self._probe > 0
+
+    def send(self, text: str) -> None:
+        """Write one text message now; without a connection it is dropped."""
+        if self._connection is not None:
+            broadcast([self._connection], text)
+
+    def arm_keepalive(self) -> None:
+        """Let the keepalive begin: something was subscribed after `on_connected`."""
+        if not self._armed:
+            self._armed = True
+            self._next_ping_ns = time.monotonic_ns() + int(self._keepalive.interval_s * 1e9)
+
+    def answered(self, number: int | None = None) -> None:
+        """Note the answer to keepalive message `number` (None: the oldest unanswered one)."""
+        if not self._sent:
+            return  # unsolicited: proves nothing
+        now_ns = time.monotonic_ns()
+        last = self._sent[0][0] if number is None else number
+        while self._sent and self._sent[0][0] <= last:
+            self.rtt_ns = now_ns - self._sent.popleft()[1]
+        if self._probe and last >= self._probe:
+            self._probe = 0
+            self._handler.on_caught_up()
+
+    def reconnect(self, reason: str) -> None:
+        """Drop the connection and make a new one."""
+        if self._connection is not None:
+            self._reason = reason
+            self._connection.transport.abort()
+
+    def stop(self) -> None:
+        """Make `run` close the connection and return."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Connect and reconnect until `stop`; raise only what a handler raised."""
+        loop = asyncio.get_running_loop()
+        self._turn_ns = time.monotonic_ns()
+        ticker = loop.create_task(self._tick_forever())
+        attempt = 0
+        try:
+            while not self._stopping.is_set():
+                await self._run_once()
+                if self._fault is not None:
+                    raise self._fault
+                attempt = 0 if self._flowed else attempt + 1
+                await self._wait(backoff_s(attempt, self._jitter()))
+        finally:
+            ticker.cancel()
+            if self._connection is not None:
+                self._connection.transport.abort()
+
+    async def _wait(self, delay_s: float) -> None:
+        try:
+            async with asyncio.timeout(delay_s):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    # --- one connection ---------------------------------------------------------------------
+
+    async def _run_once(self) -> None:
+        self._reset()
+        self._reason = ""
+        began_ns = time.monotonic_ns()
+        try:
+            connection = await connect(
+                self.url,
+                compression=None,
+                proxy=None if _is_loopback(self.url) else True,
+                ping_interval=None,
+                close_timeout=CLOSE_S,
+                max_size=FRAME_BYTES_MAX,
+                max_queue=None,
+                create_connection=_bind(self),
+            )
+        except InvalidURI:
+            raise
+        except (OSError, TimeoutError, WebSocketException) as fault:
+            self._counters.add(Counter.feeds_session_refused)
+            log.warning("session_refused", session=self._name, url=self.url, cause=str(fault))
+            self._closed(f"refused: {fault}")
+            return
+        log.info(
+            "session_connected",
+            session=self._name,
+            ms=(time.monotonic_ns() - began_ns) // 1_000_000,
+        )
+        await self._until_closed(connection)
+
+    async def _until_closed(self, connection: ClientConnection) -> None:
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        closed = asyncio.ensure_future(connection.wait_closed())
+        try:
+            await asyncio.wait((stopping, closed), return_when=asyncio.FIRST_COMPLETED)
+            if not closed.done():
+                await connection.close(CloseCode.GOING_AWAY)
+        finally:
+            stopping.cancel()
+            closed.cancel()
+            connection.transport.abort()
+        reason = self._reason or str(connection.protocol.close_exc)
+        sent = connection.protocol.close_sent
+        if sent is not None and sent.code == CloseCode.MESSAGE_TOO_BIG:
+            self._counters.add(Counter.feeds_frames_rejected)
+            self._counters.add(Counter.feeds_frames_oversize)
+        log.info("session_disconnected", session=self._name, reason=reason)
+        self._closed(reason)
+
+    def _opened(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._frame_ns = time.monotonic_ns()
+        self._counters.add(Counter.feeds_session_connected)
+        if self._handler.on_connected(self.send):
+            self.arm_keepalive()
+
+    def _closed(self, reason: str) -> None:
+        if self._connection is None:
+            return
+        self._connection = None
+        self._probe = 0
+        self._counters.add(Counter.feeds_session_disconnected)
+        self._handler.on_disconnected(reason)
+
+    # --- time -------------------------------------------------------------------------------
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._tick(time.monotonic_ns())
+
+    def _tick(self, now_ns: int) -> None:
+        boot_gap_ns = _boot_gap_ns()
+        suspended = boot_gap_ns - self._boot_gap_ns > STALL_NS
+        self._boot_gap_ns = boot_gap_ns
+        if suspended or now_ns - self._turn_ns > STALL_NS:
+            self._stalled(now_ns)
+        self._turn_ns = now_ns
+        connection = self._connection
+        if connection is None:
+            return
+        if connection.protocol.close_expected():
+            # Nobody else ends a connection whose peer does not close: it may go on sending.
+            self._closing_ns = self._closing_ns or now_ns
+            if now_ns - self._closing_ns > CLOSE_S * 1e9:
+                connection.transport.abort()
+            return
+        policy = self._keepalive
+        if self._armed and now_ns >= self._next_ping_ns:
+            self._ping(now_ns)
+        if self._sent and now_ns - self._sent[0][1] > policy.stale_s * 1e9:
+            self._silent("no answer to the keepalive message")
+        elif policy.silence_s and now_ns - self._frame_ns > policy.silence_s * 1e9:
+            self._silent("no frame")
+
+    def _silent(self, reason: str) -> None:
+        self._counters.add(Counter.feeds_session_silent)
+        self.reconnect(reason)
+
+    def _ping(self, now_ns: int) -> None:
+        self._number += 1
+        self._sent.append((self._number, now_ns))
+        self._next_ping_ns = now_ns + int(self._keepalive.interval_s * 1e9)
+        self.send(self._keepalive.message(self._number))
+
+    def _stalled(self, now_ns: int) -> None:
+        self._turn_ns = now_ns
+        if self._connection is None or not self._armed:
+            return
+        self._counters.add(Counter.feeds_loop_stalled)
+        self._ping(now_ns)
+        self._probe = self._number
+        self._handler.on_stalled()
+
+    # --- one read of the socket -------------------------------------------------------------
+
+    def _read(self, connection: _Connection, data: bytes) -> None:
+        recv_ns = time.monotonic_ns()
+        if recv_ns - self._turn_ns > STALL_NS:
+            self._stalled(recv_ns)
+        self._frame_ns = recv_ns
+        connection.recv_ns = recv_ns
+        connection.frame_count = 0
+        connection.feed(data)
+        if connection.frame_count:
+            self._counters.add(Counter.feeds_frames_received, connection.frame_count)
+            self._handler.on_burst()
+        self._counters.add(Counter.feeds_bytes_received, len(data))
+
+    def _binary(self, recv_ns: int) -> None:
+        self._counters.add(Counter.feeds_frames_rejected)
+        self._counters.add(Counter.feeds_frames_binary)
+        self._handler.on_rejected(recv_ns)
+
+
+class _Connection(ClientConnection):
+    """The library's connection, its frames given to the handler at once instead of queued."""
+
+    session: Session
+    recv_ns = 0
+    frame_count = 0
+    _parts: bytearray | None = None
+    _is_text = True
+
+    def feed(self, data: bytes) -> None:
+        super().data_received(data)
+
+    def data_received(self, data: bytes) -> None:
+        session = self.session
+        try:
+            session._read(self, data)
+        except BaseException as fault:
+            session._fault = fault
+            raise
+
+    def process_event(self, event: Event) -> None:
+        session = self.session
+        if not isinstance(event, Frame):
+            super().process_event(event)
+            if self.protocol.handshake_exc is None:
+                session._opened(self)
+            return
+        opcode = event.opcode
+        if opcode is TEXT and event.fin:
+            self._deliver(cast(bytearray, event.data))
+        elif opcode is TEXT or opcode is BINARY or opcode is CONT:
+            self._assemble(event)
+        else:
+            super().process_event(event)
+
+    def _assemble(self, frame: Frame) -> None:
+        if frame.opcode is not CONT:
+            self._is_text = frame.opcode is TEXT
+            self._parts = bytearray()
+        assert self._parts is not None  # the library refuses a continuation of nothing
+        self._parts += frame.data
+        if frame.fin:
+            whole, self._parts = self._parts, None
+            if self._is_text:
+                self._deliver(whole)
+            else:
+                self.frame_count += 1
+                self.session._binary(self.recv_ns)
+
+    def _deliver(self, data: bytes | bytearray) -> None:
+        self.frame_count += 1
+        session = self.session
+        if session._handler.on_frame(data, self.recv_ns):
+            session._flowed = True
+
+
+def _bind(session: Session) -> type[_Connection]:
+    """Make a connection class that knows its session: frames may come with the handshake."""
+    return type("_BoundConnection", (_Connection,), {"session": session})
+
+
+def _boot_gap_ns() -> int:
+    """Return how long the host has been suspended since boot, to the precision of two clock reads."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()

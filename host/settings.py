@@ -1,0 +1,169 @@
+"""What may stand in penstock.toml: one Struct a section, one typed field a key.
+
+To add a key: add a field here (with `Meta` for its range, the unit last in its name) and the key
+with its paragraph and value to penstock.toml. That file is the only place of defaults; a test
+keeps the two equal. Checks that concern several keys go into the section's `faults`.
+
+It reads nothing: `host/config.py` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Millis = Annotated[int, Meta(ge=1, le=3_600_000)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+WsUrl = Annotated[str, Meta(pattern=r"^wss?://[^/ ]+")]
+HttpUrl = Annotated[str, Meta(pattern=r"^https?://[^/ ]+")]
+OptionalWsUrl = Annotated[str, Meta(pattern=r"^(wss?://[^/ ]+.*)?$")]
+Symbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]{2,20}$")]
+MarketSlots = Annotated[int, Meta(ge=1, le=4096)]
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A section of the configuration; frozen, so that a process decides on what it logged."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield each fault that concerns several keys, as a sentence saying what to change."""
+        return iter(())
+
+
+class Host(Section, frozen=True):
+    """[host]: what every process needs to live on this host."""
+
+    namespace: Name
+    shm_dir: str
+    shm_mode: Annotated[str, Meta(pattern=r"^0[0-7]{3}$")]
+    idle: Literal["park", "yield", "spin"]
+    heartbeat_ms: Annotated[int, Meta(ge=10, le=1_000)]
+    heartbeat_stale_ms: Annotated[int, Meta(ge=50, le=10_000)]
+    hang_exit_s: Annotated[float, Meta(ge=0, le=600)]
+    log_level: Literal["debug", "info", "warning", "error"]
+
+    def faults(self) -> Iterator[str]:
+        if self.heartbeat_stale_ms < 3 * self.heartbeat_ms:
+            yield (
+                f"heartbeat_stale_ms is {self.heartbeat_stale_ms}: heartbeats come every 1 to 2 "
+                f"times heartbeat_ms, so make it at least {3 * self.heartbeat_ms}"
+            )
+
+    @property
+    def mode(self) -> int:
+        """Give `shm_mode` as the number that open(2) wants."""
+        return int(self.shm_mode, 8)
+
+
+class Supervisor(Section, frozen=True):
+    """[supervisor]: how processes are started, watched and restarted."""
+
+    start_timeout_s: Seconds
+    hang_kill_s: Annotated[float, Meta(ge=1, le=600)]
+    stop_timeout_s: Seconds
+    restart_delay_ms: Millis
+    restart_delay_ms_max: Millis
+    restart_count_max: Annotated[int, Meta(ge=1, le=100)]
+    restart_window_s: Seconds
+    status_interval_s: Annotated[float, Meta(ge=0.1, le=3600)]
+
+    def faults(self) -> Iterator[str]:
+        if self.restart_delay_ms_max < self.restart_delay_ms:
+            yield (
+                f"restart_delay_ms_max is {self.restart_delay_ms_max}: make it at least "
+                f"restart_delay_ms, {self.restart_delay_ms}"
+            )
+
+
+class PolymarketVenue(Section, frozen=True):
+    """[venues.polymarket]: where the venue is."""
+
+    ws_url: WsUrl
+    gamma_url: HttpUrl
+    clob_url: HttpUrl
+    polybolt_url: OptionalWsUrl
+
+
+class BinanceVenue(Section, frozen=True):
+    """[venues.binance]: where the venue is."""
+
+    ws_url: WsUrl
+    rest_url: HttpUrl
+
+
+class Venues(Section, frozen=True):
+    """[venues.*]: every endpoint is a setting."""
+
+    polymarket: PolymarketVenue
+    binance: BinanceVenue
+
+
+class PolymarketFeed(Section, frozen=True):
+    """[feeds.polymarket]: which markets, and how the feed behaves."""
+
+    market_slots: MarketSlots
+    families: tuple[str, ...]
+    tokens: tuple[str, ...]
+
+
+class BinanceFeed(Section, frozen=True):
+    """[feeds.binance]: which symbols, and how the feed behaves."""
+
+    symbols: tuple[Symbol, ...]
+
+
+class Feeds(Section, frozen=True):
+    """[feeds.*]: one section a venue."""
+
+    polymarket: PolymarketFeed
+    binance: BinanceFeed
+
+
+class Strategy(Section, frozen=True):
+    """[strategy]: the maker and its parameters; what decides money stands in [paper]."""
+
+    id: Name
+
+
+class Executor(Section, frozen=True):
+    """[executor]: orders and their limits; what decides money stands in [paper]."""
+
+    account: Name
+
+
+class Paper(Section, frozen=True):
+    """[paper]: play money, the only section whose money values are shipped."""
+
+
+class Sim(Section, frozen=True):
+    """[sim]: the simulated venue."""
+
+    embedded: bool
+    host: str
+    port: Port
+    mode: Literal["model", "replay"]
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    recording: str
+    speed_ratio: Annotated[float, Meta(ge=0, le=1_000)]
+
+    def faults(self) -> Iterator[str]:
+        if self.mode == "replay" and not self.recording:
+            yield 'mode is "replay": set recording to the file to be replayed'
+
+
+class Config(Section, frozen=True):
+    """The whole of penstock.toml."""
+
+    host: Host
+    supervisor: Supervisor
+    venues: Venues
+    feeds: Feeds
+    strategy: Strategy
+    executor: Executor
+    paper: Paper
+    sim: Sim
