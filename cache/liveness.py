@@ -56,21 +56,23 @@ def is_locked(path: str) -> bool:
         os.close(descriptor)
 
 
+_SAID: dict[int, Liveness] = {
+    State.BOOT: Liveness.BOOT,
+    State.RUN: Liveness.LIVE,
+    State.HALT: Liveness.HALTED,
+    State.FAIL: Liveness.FAILED,
+    State.RETIRED: Liveness.RETIRED,
+}
+
+
 def judge(state: int, heartbeat_ns: int, now_ns: int, lock_path: str) -> Liveness:
-    """Liveness from the header's words; asks the kernel only when the heartbeat is stale."""
-    if state == State.RETIRED:
-        return Liveness.RETIRED
-    if not 0 <= now_ns - heartbeat_ns <= STALE_NS:
-        held = is_locked(lock_path)
-        if state == State.HALT and not held:
-            return Liveness.HALTED
-        if state == State.FAIL and not held:
-            return Liveness.FAILED
-        return Liveness.STALLED if held else Liveness.WRITER_DEAD
-    if state == State.RUN:
-        return Liveness.LIVE
-    return {
-        State.BOOT: Liveness.BOOT,
-        State.HALT: Liveness.HALTED,
-        State.FAIL: Liveness.FAILED,
-    }.get(State(state) if state in State._value2member_map_ else State.BOOT, Liveness.WRITER_DEAD)
+    """Liveness from the header's words; asks the kernel only when the heartbeat is stale.
+
+    A heartbeat in the future is stale too: a negative age is never fresh.
+    """
+    said = _SAID.get(state, Liveness.WRITER_DEAD)
+    if said == Liveness.RETIRED or 0 <= now_ns - heartbeat_ns <= STALE_NS:
+        return said
+    if is_locked(lock_path):
+        return Liveness.STALLED
+    return said if said in (Liveness.HALTED, Liveness.FAILED) else Liveness.WRITER_DEAD

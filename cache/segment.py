@@ -178,13 +178,20 @@ class WriterSegment(_Mapped):
         return self._boards[name]
 
     def close(self, *, retire: bool = False, remove: bool = False) -> None:
-        """Give the role up; `remove` unlinks segment and lock while the lock is still held."""
+        """Give the role up; `remove` unlinks segment and lock while the lock is still held.
+
+        Closing twice is nothing.
+        """
+        if self._lock < 0:
+            return
         if retire or remove:
             self._set("state", State.RETIRED)
         if remove:
             _unlink_all(self.path)
-        os.close(self._descriptor)
-        os.close(self._lock)
+        for descriptor in (self._descriptor, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._lock = -1
 
 
 class ReaderSegment(_Mapped):

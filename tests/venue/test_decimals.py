@@ -44,7 +44,7 @@ def test_plain_decimals_are_exact(text: str, value: int) -> None:
     assert parse_e9(text) == value  # and again, from memory
 
 
-GARBAGE = [
+GARBAGE: list[object] = [
     "", ".", "5.", "-1", "-0", "+1", "1e5", "1E-2", "nan", "NaN", "inf", "-inf", "Infinity", " 1",
     "1 ", "1\n", "1_000", "1,5", "0x10", "1.2.3", "..1", "١٢", "²", "1\x00", "0.1234567891",
     "9000000000.000000001", "99999999999", "1" * 5_000_000, "0" * 64, "½", "1.-5", "1.+5",
