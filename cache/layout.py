@@ -1,21 +1,22 @@
 """The byte layout of a segment, and nothing else: offsets, sizes, records, flags.
 
-This file is the one source. Struct formats, numpy dtypes, the C header `_layout.h` and the tables
+This file is the one source, with its vocabulary in `cache/enums.py` and its mechanics in
+`cache/fields.py`. Struct formats, numpy dtypes, the C header `_layout.h` and the tables
 of `shm_layout.md` follow from it, and tests compare them. Each offset is derived from the one
 before; sizes, alignment and "no hidden padding" are asserted when the module is imported.
 
-It does no I/O and imports nothing of this project. What the words mean is in `shm_layout.md`.
+It does no I/O and imports nothing else of this project. What the words mean is in `shm_layout.md`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
-from functools import cached_property
 
-import numpy as np
+from cache.enums import *  # noqa: F403 - the words of the layout are imported from here
+from cache.fields import STAMP_COUNT as STAMP_COUNT
+from cache.fields import Field as Field
+from cache.fields import Record as Record
 
 LAYOUT_VERSION = 1
 MAGIC = 0x314B_5453_4E45_5001  # bytes 01 50 "ENSTK1": a byte-swapped reader cannot match it.
@@ -23,144 +24,6 @@ MAGIC = 0x314B_5453_4E45_5001  # bytes 01 50 "ENSTK1": a byte-swapped reader can
 E9 = 1_000_000_000
 """Prices and sizes are integers in units of 1e-9; this is 1.0."""
 
-
-class State(IntEnum):
-    """What a writer says of itself, in its segment's header."""
-
-    BOOT = 1
-    RUN = 2
-    HALT = 3
-    FAIL = 4
-    RETIRED = 5
-
-
-class Flag(IntFlag):
-    """Bits of the `flags` field; in `PairBbo`, of `yes_flags` and `no_flags` too."""
-
-    WARMUP = 1 << 0
-    SUSPECT = 1 << 1
-    NO_BID = 1 << 2
-    NO_ASK = 1 << 3
-    CROSSED = 1 << 4
-    RESYNC = 1 << 5
-    RESOLVED = 1 << 6
-
-
-class Proof(IntEnum):
-    """What last proved a book: the `proof` field."""
-
-    NONE = 0
-    SNAPSHOT = 1
-    BEST_PRICES = 2
-    HASH = 3
-    VENUE_SEQ = 4
-    WITNESS = 5
-
-
-class Side(IntEnum):
-    """Order and trade side; a trade's is the taker's."""
-
-    NONE = 0
-    BUY = 1
-    SELL = 2
-
-
-class Provenance(IntEnum):
-    """Where a strike comes from, worst first (protocols: the venue publishes it late)."""
-
-    UNKNOWN = 0
-    PROXY = 1
-    STREAM = 2
-    OFFICIAL = 3
-
-
-class SettlementType(IntEnum):
-    """How a market pays out."""
-
-    NONE = 0
-    TWAP = 1
-    CANDLE = 2
-
-
-class Outcome(IntEnum):
-    """Which token of a market won."""
-
-    UNKNOWN = 0
-    YES = 1
-    NO = 2
-
-
-class OrderState(IntEnum):
-    """Where an order stands; PENDING and UNKNOWN count as risk."""
-
-    NONE = 0
-    PENDING = 1
-    WORKING = 2
-    CANCELLING = 3
-    FILLED = 4
-    CANCELLED = 5
-    REJECTED = 6
-    DENIED = 7
-    UNKNOWN = 8
-
-
-class Reason(IntEnum):
-    """Why a strategy quotes, or does not."""
-
-    QUOTING = 0
-    NO_MARKET = 1
-    NO_BOOK = 2
-    NO_REFERENCE = 3
-    NO_STRIKE = 4
-    NO_VOLATILITY = 5
-    UNTRUSTED_BOOK = 6
-    UNTRUSTED_REFERENCE = 7
-    OUTSIDE_WINDOW = 8
-    LIMIT = 9
-    NO_EDGE = 10
-    HALTED = 11
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field: `kind` is u64, i64, u32, i32 or sN (N bytes of UTF-8, zero padded)."""
-
-    name: str
-    kind: str
-    text: str
-    count: int = 1
-
-    @property
-    def is_text(self) -> bool:
-        return self.kind[0] == "s"
-
-    @property
-    def width(self) -> int:
-        return int(self.kind[1:]) if self.is_text else int(self.kind[1:]) // 8
-
-    @property
-    def size(self) -> int:
-        return self.width * self.count
-
-    @property
-    def alignment(self) -> int:
-        return 1 if self.is_text else self.width
-
-    @property
-    def code(self) -> str:
-        if self.is_text:
-            return f"{self.width}s"
-        one = {"u64": "Q", "i64": "q", "u32": "I", "i32": "i"}[self.kind]
-        return one * self.count
-
-    @property
-    def numpy_type(self) -> str | tuple[str, tuple[int]]:
-        base = f"S{self.width}" if self.is_text else f"<{self.kind[0]}{self.width}"
-        return base if self.count == 1 else (base, (self.count,))
-
-
-STAMP_COUNT = 3
-"""tag, incarnation, generation: the first fields, which the board stores by itself."""
 
 PREFIX = (
     Field("tag", "u64", "whose data: blake2b-64 of `venue:id`; 0 never names anything"),
@@ -174,49 +37,6 @@ PREFIX = (
     Field("flags", "u32", "bits of Flag"),
     Field("proof", "u32", "what last proved the book: Proof"),
 )
-
-
-@dataclass(frozen=True)
-class Record:
-    """A record type: fixed size, a multiple of 64, beginning with `PREFIX`."""
-
-    id: int
-    name: str
-    text: str
-    fields: tuple[Field, ...]
-
-    @cached_property
-    def offsets(self) -> dict[str, int]:
-        """Byte offset of each field, each derived from the one before."""
-        found, at = {}, 0
-        for field in self.fields:
-            assert at % field.alignment == 0, f"{self.name}.{field.name} is not aligned"
-            found[field.name] = at
-            at += field.size
-        assert at % 64 == 0, f"{self.name} is {at} bytes, not a multiple of 64"
-        return found
-
-    @cached_property
-    def size(self) -> int:
-        last = self.fields[-1]
-        return self.offsets[last.name] + last.size
-
-    @cached_property
-    def struct(self) -> struct.Struct:
-        packed = struct.Struct("<" + "".join(field.code for field in self.fields))
-        assert packed.size == self.size
-        return packed
-
-    @cached_property
-    def dtype(self) -> np.dtype[np.void]:
-        made = np.dtype([(field.name, field.numpy_type) for field in self.fields])
-        assert made.itemsize == self.size
-        return made
-
-    @cached_property
-    def value_names(self) -> tuple[str, ...]:
-        """The fields a publisher gives, in order: all but the three stamps and the reserved."""
-        return tuple(field.name for field in self.fields[STAMP_COUNT:] if field.name != "reserved")
 
 
 def _record(number: int, name: str, text: str, *fields: Field, reserve: int = 0) -> Record:
@@ -440,16 +260,6 @@ PROCESS = _record(
     Field("reserved_word", "u32", "zero"),
     reserve=40,
 )
-
-
-class ProcessPhase(IntEnum):
-    """Where a supervised process stands."""
-
-    STOPPED = 0
-    STARTING = 1
-    RUNNING = 2
-    BACKOFF = 3
-    FAILED = 4
 
 
 RECORDS: tuple[Record, ...] = (

@@ -7,47 +7,21 @@ sees half-made; `ReaderSegment.attach` maps it read-only and refuses what it can
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import mmap
 import os
-import struct
 import time
-from collections.abc import Iterator
-from multiprocessing import resource_tracker, shared_memory
-from pathlib import Path
 
-from cache import layout
+from cache import segment_file as files
 from cache.board import BoardReader, BoardWriter
 from cache.core import core, require_ordered_stores
 from cache.counters import CounterReader, CounterWriter
-from cache.errors import (
-    AlreadyRunning,
-    BoardError,
-    LayoutMismatch,
-    SegmentDamaged,
-    SegmentError,
-    SegmentForeign,
-    SegmentMissing,
-    SegmentRemoved,
-    SharedMemoryFull,
-)
+from cache.errors import SegmentMissing, SegmentRemoved
 from cache.layout import HEADER, HEADER_AT, BoardPlace, BoardSpec, State
-from cache.liveness import Liveness, judge, lock_whole
-
-SHM_DIR = "/dev/shm"
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_LOCK_TRIES = 8
-
-
-def boot_id() -> bytes:
-    """The kernel's boot id: 16 bytes that change with every boot."""
-    return bytes.fromhex(_BOOT_ID.read_text().strip().replace("-", ""))
-
-
-def segment_path(namespace: str, role: str) -> str:
-    """Where a role's segment lies; its lock file has `.lock` behind the same name."""
-    return f"{SHM_DIR}/{namespace}.{role}"
+from cache.liveness import Liveness, judge
+from cache.segment_file import remove as remove
+from cache.segment_file import roles as roles
+from cache.segment_file import segment_path as segment_path
 
 
 class _Mapped:
@@ -82,7 +56,7 @@ class _Mapped:
 
     def places(self) -> dict[str, BoardPlace]:
         """The boards of the segment, by name, as its own table of contents gives them."""
-        return _read_contents(self._view)
+        return files.read_contents(self._view)
 
 
 class WriterSegment(_Mapped):
@@ -111,11 +85,11 @@ class WriterSegment(_Mapped):
         """
         require_ordered_stores()
         path = segment_path(namespace, role)
-        lock = _claim(path)
+        lock = files.claim(path)
         try:
             for leftover in glob.glob(f"{glob.escape(path)}.tmp.*"):
                 os.unlink(leftover)
-            memory, descriptor = _adopt(path, boards) or _make(path, role, boards, mode)
+            memory, descriptor = files.adopt(path, boards) or files.make(path, role, boards, mode)
         except BaseException:
             os.close(lock)
             raise
@@ -173,7 +147,7 @@ class WriterSegment(_Mapped):
     def board(self, name: str) -> BoardWriter:
         """The writer of one board; always the same object. Raises BoardError."""
         if name not in self._boards:
-            place = _find_board(self.path, self.places(), name)
+            place = files.find_board(self.path, self.places(), name)
             self._boards[name] = BoardWriter(self._view, place, self.incarnation)
         return self._boards[name]
 
@@ -187,7 +161,7 @@ class WriterSegment(_Mapped):
         if retire or remove:
             self._set("state", State.RETIRED)
         if remove:
-            _unlink_all(self.path)
+            files.unlink_all(self.path)
         for descriptor in (self._descriptor, self._lock):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -212,12 +186,12 @@ class ReaderSegment(_Mapped):
         except FileNotFoundError:
             raise SegmentMissing(f"{path} does not exist: is its writer running?") from None
         except PermissionError:
-            raise _foreign(path, os.stat(path).st_uid) from None
+            raise files.foreign(path, os.stat(path).st_uid) from None
         try:
             status = os.fstat(descriptor)
             if status.st_uid not in (os.geteuid(), 0):
-                raise _foreign(path, status.st_uid)
-            _check_head(path, os.pread(descriptor, HEADER.size, 0), status.st_size)
+                raise files.foreign(path, status.st_uid)
+            files.check_head(path, os.pread(descriptor, HEADER.size, 0), status.st_size)
             memory = mmap.mmap(
                 descriptor,
                 status.st_size,
@@ -256,7 +230,7 @@ class ReaderSegment(_Mapped):
 
     def board(self, name: str) -> BoardReader:
         """A new reader of one board. Raises BoardError."""
-        return BoardReader(self._view, _find_board(self.path, self.places(), name))
+        return BoardReader(self._view, files.find_board(self.path, self.places(), name))
 
     def is_current(self) -> bool:
         """Whether the name still leads to this file and it is not RETIRED; if not, re-attach."""
@@ -273,257 +247,3 @@ class ReaderSegment(_Mapped):
 
     def close(self) -> None:
         """Nothing to give back: the mapping goes when the last view of it goes."""
-
-
-def _claim(path: str) -> int:
-    """Take the role's lock and return its descriptor. Raises AlreadyRunning or SegmentForeign."""
-    name = f"{path}.lock"
-    for _ in range(_LOCK_TRIES):
-        try:
-            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except PermissionError:
-            raise _foreign(name, os.stat(name).st_uid) from None
-        if not lock_whole(lock):
-            os.close(lock)
-            raise AlreadyRunning(
-                f"{path} has a living writer{_writer_pid(path)}; a role has one writer. "
-                "Stop that one first, or choose another [host] namespace."
-            )
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(name).st_ino == os.fstat(lock).st_ino:
-                return lock
-        os.close(lock)  # It was unlinked between open and lock: another file now has the name.
-    raise SegmentError(f"{name} is being removed again and again; who does that?")
-
-
-def _writer_pid(path: str) -> str:
-    with contextlib.suppress(OSError, struct.error), open(path, "rb") as file:
-        return f" (pid {HEADER.struct.unpack(file.read(HEADER.size))[_PID_INDEX]})"
-    return ""
-
-
-_PID_INDEX = [field.name for field in layout.HEADER_FIELDS].index("pid")
-
-
-def _adopt(path: str, boards: tuple[BoardSpec, ...]) -> tuple[mmap.mmap, int] | None:
-    """Map the segment a predecessor left, if it is exactly what is wanted; else None.
-
-    What cannot be adopted is replaced by a new file; readers of the old one see RETIRED, or
-    another inode. Raises SegmentForeign: another user's file cannot be replaced.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    except PermissionError:
-        raise _foreign(path, os.stat(path).st_uid) from None
-    status = os.fstat(descriptor)
-    if status.st_uid != os.geteuid():
-        os.close(descriptor)
-        raise _foreign(path, status.st_uid)
-    try:
-        _check_head(path, os.pread(descriptor, HEADER.size, 0), status.st_size)
-    except SegmentError:
-        os.close(descriptor)
-        return None
-    memory = mmap.mmap(descriptor, status.st_size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
-    places, total = layout.place_boards(boards)
-    if status.st_size == total and tuple(_read_contents(memoryview(memory)).values()) == places:
-        return memory, descriptor
-    memoryview(memory).cast("Q")[HEADER_AT["state"] >> 3] = State.RETIRED
-    os.close(descriptor)
-    return None
-
-
-def _make(path: str, role: str, boards: tuple[BoardSpec, ...], mode: int) -> tuple[mmap.mmap, int]:
-    """Make a new segment under a temporary name, whole, and rename it into place."""
-    places, total = layout.place_boards(boards)
-    temporary = f"{path}.tmp.{os.getpid()}"
-    _check_room(path, total)
-    with _untracked():
-        shared = shared_memory.SharedMemory(os.path.basename(temporary), create=True, size=total)
-    shared.close()
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.fchmod(descriptor, mode)
-        try:
-            os.posix_fallocate(descriptor, 0, total)
-        except OSError as fault:
-            raise _full(path, total) from fault
-        memory = mmap.mmap(descriptor, total, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
-        view = memoryview(memory)
-        _write_head(view, role, places, total)
-        view.cast("Q")[0] = layout.MAGIC  # Last: a segment without it is not one.
-        os.rename(temporary, path)
-    except BaseException:
-        os.close(descriptor)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    return memory, descriptor
-
-
-@contextlib.contextmanager
-def _untracked() -> Iterator[None]:
-    """Keep the resource tracker from a segment: it would unlink it when a process exits.
-
-    (`track=False` does this from Python 3.13 on.)
-    """
-    register = resource_tracker.register
-    resource_tracker.register = lambda name, rtype: None
-    try:
-        yield
-    finally:
-        resource_tracker.register = register
-
-
-def _write_head(view: memoryview, role: str, places: tuple[BoardPlace, ...], total: int) -> None:
-    """Fill in header and table of contents, all but the magic."""
-    if len(role.encode()) > 63:
-        raise SegmentError(f"role {role!r} is longer than 63 bytes")
-    values = dict.fromkeys((field.name for field in layout.HEADER_FIELDS), 0)
-    texts = {field.name: b"" for field in layout.HEADER_FIELDS if field.is_text}
-    known = {
-        "layout_version": layout.LAYOUT_VERSION,
-        "header_bytes": HEADER.size,
-        "layout_hash": layout.LAYOUT_HASH,
-        "total_bytes": total,
-        "boot_id": boot_id(),
-        "created_wall_ns": time.time_ns(),
-        "board_count": len(places),
-        "counter_count": layout.COUNTER_COUNT,
-        "histogram_count": layout.HISTOGRAM_COUNT,
-        "bucket_count": layout.BUCKET_COUNT,
-        "counters_offset": layout.COUNTERS_OFFSET,
-        "histograms_offset": layout.HISTOGRAMS_OFFSET,
-        "role": role.encode(),
-    }
-    HEADER.struct.pack_into(view, 0, *(values | texts | known).values())
-    for index, place in enumerate(places):
-        spec = place.spec
-        layout.TOC_ENTRY.struct.pack_into(
-            view,
-            layout.TOC_OFFSET + index * layout.TOC_ENTRY.size,
-            spec.name.encode(),
-            spec.record.id,
-            spec.record.size,
-            spec.slot_count,
-            spec.cell_count,
-            place.versions_offset,
-            place.cells_offset,
-        )
-
-
-def _check_head(path: str, head: bytes, size: int) -> None:
-    """Refuse what is not a whole segment of this layout and this boot."""
-    hint = "Its writer replaces it at its next start."
-    if len(head) < 64:
-        raise SegmentDamaged(f"{path} is {size} bytes long, a header is {HEADER.size}. {hint}")
-    magic, version, _, digest, total = struct.unpack_from("<QIIQQ", head)
-    if magic != layout.MAGIC:
-        raise SegmentDamaged(f"{path} has magic {magic:#x}, wanted {layout.MAGIC:#x}. {hint}")
-    if version != layout.LAYOUT_VERSION or digest != layout.LAYOUT_HASH:
-        raise LayoutMismatch(
-            f"{path} has layout {version} ({digest:#x}), this program {layout.LAYOUT_VERSION} "
-            f"({layout.LAYOUT_HASH:#x}): writer and reader are of different versions."
-        )
-    if total != size or size < layout.BOARDS_OFFSET:
-        raise SegmentDamaged(f"{path} is {size} bytes long, its header says {total}. {hint}")
-    made = head[HEADER_AT["boot_id"] : HEADER_AT["boot_id"] + 16]
-    if made != boot_id():
-        raise SegmentDamaged(
-            f"{path} is left over from boot {made.hex()}, this is boot {boot_id().hex()}. {hint}"
-        )
-
-
-def _read_contents(view: memoryview) -> dict[str, BoardPlace]:
-    """Parse the table of contents. Raises SegmentDamaged where it does not add up."""
-    count = view.cast("I")[HEADER_AT["board_count"] >> 2]
-    if count > layout.BOARD_COUNT_MAX:
-        raise SegmentDamaged(f"{count} boards in the header, at most {layout.BOARD_COUNT_MAX}")
-    places = {}
-    for index in range(count):
-        at = layout.TOC_OFFSET + index * layout.TOC_ENTRY.size
-        raw, record_id, size, slots, cells, versions_offset, cells_offset = (
-            layout.TOC_ENTRY.struct.unpack_from(view, at)
-        )
-        name = raw.rstrip(b"\0").decode(errors="replace")
-        record = layout.RECORD_BY_ID.get(record_id)
-        if record is None or record.size != size:
-            raise SegmentDamaged(f"board {name}: record type {record_id} of {size} bytes")
-        try:
-            spec = BoardSpec(name, record, slots, cells)
-        except ValueError as fault:
-            raise SegmentDamaged(str(fault)) from None
-        if cells_offset + slots * cells * size > len(view) or versions_offset > cells_offset:
-            raise SegmentDamaged(f"board {name} ends behind the end of the file")
-        places[name] = BoardPlace(spec, versions_offset, cells_offset)
-    return places
-
-
-def _find_board(path: str, places: dict[str, BoardPlace], name: str) -> BoardPlace:
-    if name not in places:
-        raise BoardError(f"{path} has no board {name!r}, only {', '.join(places)}")
-    return places[name]
-
-
-def _foreign(path: str, uid: int) -> SegmentForeign:
-    return SegmentForeign(
-        f"{path} belongs to uid {uid}, this process runs as uid {os.geteuid()}. "
-        "Run as that user, remove the file, or choose another [host] namespace."
-    )
-
-
-def _check_room(path: str, total: int) -> None:
-    room = os.statvfs(SHM_DIR)
-    if room.f_bavail * room.f_frsize < total:
-        raise _full(path, total)
-
-
-def _full(path: str, total: int) -> SharedMemoryFull:
-    room = os.statvfs(SHM_DIR)
-    return SharedMemoryFull(
-        f"{path} needs {total} bytes, {SHM_DIR} has {room.f_bavail * room.f_frsize} free of "
-        f"{room.f_blocks * room.f_frsize}. Make it larger (docker: the size of the tmpfs volume) "
-        "or lower the slot counts in the configuration."
-    )
-
-
-def remove(role: str, *, namespace: str = "penstock") -> bool:
-    """Unlink a role's segment and lock while holding the lock; False when there was none.
-
-    Raises AlreadyRunning while its writer lives.
-    """
-    path = segment_path(namespace, role)
-    if not os.path.exists(path) and not os.path.exists(f"{path}.lock"):
-        return False
-    lock = _claim(path)
-    try:
-        _retire(path)
-        _unlink_all(path)
-    finally:
-        os.close(lock)
-    return True
-
-
-def _retire(path: str) -> None:
-    """Mark a segment RETIRED, where it is one, so that its readers let go of it."""
-    with contextlib.suppress(SegmentError, OSError), open(path, "r+b") as file:
-        _check_head(path, file.read(HEADER.size), os.fstat(file.fileno()).st_size)
-        with mmap.mmap(file.fileno(), 0) as memory:
-            memory[HEADER_AT["state"]] = State.RETIRED  # One byte: the other seven are zero.
-
-
-def _unlink_all(path: str) -> None:
-    for name in (*glob.glob(f"{glob.escape(path)}.tmp.*"), path, f"{path}.lock"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-
-
-def roles(namespace: str = "penstock") -> list[str]:
-    """Names of the segments of a namespace, whole or not, in order."""
-    prefix = f"{SHM_DIR}/{namespace}."
-    found = {
-        name[len(prefix) :].removesuffix(".lock") for name in glob.glob(glob.escape(prefix) + "*")
-    }
-    return sorted(role for role in found if ".tmp." not in role)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from cache import layout, segment
+from cache import layout, segment, segment_file
 from cache.errors import (
     AlreadyRunning,
     BoardError,
@@ -142,7 +142,7 @@ LEFTOVERS = {
     "other boot": (
         lambda whole: _patched(whole, 32, "16s", bytes(16)),
         SegmentDamaged,
-        f"boot {bytes(16).hex()}, this boot {segment.boot_id().hex()}|left over from boot",
+        f"boot {bytes(16).hex()}, this boot {segment_file.boot_id().hex()}|left over from boot",
     ),
 }
 

@@ -105,9 +105,9 @@ def test_an_unreadable_or_malformed_file_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_checks_across_keys_speak(tmp_path: Path) -> None:
-    path = write(tmp_path, '[host]\nheartbeat_stale_ms = 100\n[sim]\nmode = "replay"\n')
-    host, sim = faults_of(path)
-    assert host.startswith("host: heartbeat_stale_ms is 100")
+    path = write(tmp_path, '[supervisor]\nrestart_delay_ms_max = 1\n[sim]\nmode = "replay"\n')
+    supervisor, sim = faults_of(path)
+    assert supervisor.startswith("supervisor: restart_delay_ms_max is 1")
     assert sim.startswith("sim: ")
     assert "recording" in sim
 

@@ -1,0 +1,165 @@
+"""What a timer derives from the mids of a reference symbol: volatility, returns, shock; pure.
+
+Volatility is an EWMA of squared relative returns sampled on a clock, one sample a whole second:
+sampled per tick it would be less than half the truth. A return beyond `jump_z` standard deviations
+feeds the slow average only up to that bound; what lies above enters a jump part that rises at once
+and fades with a half-life of its own. The slow part has a floor.
+
+The invariant: an estimate never joins what a hole separates. Samples more than `JOIN_S_MAX` apart,
+or a hole of `HOLE_NS_MAX` that the caller knows of, restart it, and `sample_count` says how much
+stands behind it. It publishes nothing and trusts its caller to sample only mids that can be trusted.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from cache.layout import E9
+
+HOLE_NS_MAX = 2 * E9
+"""A hole in the evidence this long restarts the estimate; a shorter one keeps the history."""
+
+JOIN_S_MAX = 3
+"""A hole shorter than 2 s swallows at most two whole seconds, so samples 3 s apart still join."""
+
+CLEAN_COUNT_MIN = 20
+"""Before so many samples there is no standard deviation to tell a jump by."""
+
+_RETURN_MAX = 1.0
+_Z_MAX = 1_000_000.0
+_SIGMA_MAX_E9 = 2**62
+_KEPT_NS = 61 * E9
+_REACH_NS = 1_500_000_000
+"""A mid up to this much older than wanted still serves for a return."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolatilityParams:
+    """Half-lives in seconds; the floor in basis points of the price per square root of a second."""
+
+    half_life_s: float
+    floor_bps: float
+    jump_z: float
+    jump_half_life_s: float
+
+
+class Volatility:
+    """EWMA volatility of one symbol, fed with one mid for each whole second."""
+
+    def __init__(self, params: VolatilityParams) -> None:
+        self._keep = 0.5 ** (1.0 / params.half_life_s)
+        self._jump_keep = 0.5 ** (1.0 / params.jump_half_life_s)
+        self._floor = (params.floor_bps * 1e-4) ** 2
+        self._clip = params.jump_z**2
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything: the history is not continuous."""
+        self.count = 0
+        self.sigma = 0.0
+        """Relative volatility per square root of a second, floor and jump part in it; 0 unknown."""
+        self.sigma_before = 0.0
+        """The same before the last sample: what that sample's own return is measured by."""
+        self._second = 0
+        self._mid_e9 = 0
+        self._sum = 0.0
+        self._weight = 0.0
+        self._jump = 0.0
+
+    def add(self, second: int, mid_e9: int) -> None:
+        """Take the mid of a whole second; seconds that are not later are ignored."""
+        gap = second - self._second
+        if self._mid_e9 and (gap > JOIN_S_MAX or gap < -JOIN_S_MAX):
+            self.restart()  # A hole, or the wall clock was set.
+        elif self._mid_e9 and gap <= 0:
+            return
+        last_e9, self._mid_e9, self._second = self._mid_e9, mid_e9, second
+        if last_e9:
+            change = (mid_e9 - last_e9) / last_e9
+            self._feed(max(-_RETURN_MAX, min(_RETURN_MAX, change)), gap)
+
+    def _feed(self, change: float, gap: int) -> None:
+        """Weigh in one return over `gap` seconds: its variance per second, `gap` times."""
+        variance = change * change / gap
+        clean = variance
+        if self.count >= CLEAN_COUNT_MIN:
+            clean = min(variance, self._clip * max(self._sum / self._weight, self._floor))
+        keep, jump_keep = self._keep**gap, self._jump_keep**gap
+        self._sum = keep * self._sum + (1.0 - keep) * clean
+        self._weight = keep * self._weight + (1.0 - keep)
+        self._jump = jump_keep * self._jump + (1.0 - jump_keep) * (variance - clean)
+        self.count += 1
+        self.sigma_before = self.sigma
+        self.sigma = (max(self._sum / self._weight, self._floor) + self._jump) ** 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureValues:
+    """Fields of the features record, in its order; a return that is not known is 0."""
+
+    mid_px_e9: int
+    return_1s_e9: int
+    return_5s_e9: int
+    return_60s_e9: int
+    sigma_e9: int
+    shock_z_e9: int
+    sample_count: int
+
+
+class SymbolFeatures:
+    """Everything derived of one symbol: `sample` on the whole second, `look` at each timer tick."""
+
+    def __init__(self, params: VolatilityParams) -> None:
+        self.volatility = Volatility(params)
+        self._times: list[int] = []
+        self._mids: list[int] = []
+
+    def restart(self) -> None:
+        """Forget everything: a hole of `HOLE_NS_MAX` or more lies before what comes next."""
+        self.volatility.restart()
+        self._times.clear()
+        self._mids.clear()
+
+    def sample(self, second: int, mid_e9: int) -> None:
+        """Take the mid of a whole second of the wall clock."""
+        self.volatility.add(second, mid_e9)
+
+    def recall(self, second: int, mid_e9: int, taken_ns: int) -> None:
+        """Take a sample that an earlier incarnation took: for volatility and for returns."""
+        self.volatility.add(second, mid_e9)
+        self._note(taken_ns, mid_e9)
+
+    def look(self, now_ns: int, mid_e9: int) -> FeatureValues:
+        """Give the features of this instant; `now_ns` is CLOCK_MONOTONIC and never goes back."""
+        self._note(now_ns, mid_e9)
+        change = self._return(now_ns, mid_e9, 1)
+        before = self.volatility.sigma_before
+        z = max(-_Z_MAX, min(_Z_MAX, change / before)) if before else 0.0
+        return FeatureValues(
+            mid_px_e9=mid_e9,
+            return_1s_e9=round(change * E9),
+            return_5s_e9=round(self._return(now_ns, mid_e9, 5) * E9),
+            return_60s_e9=round(self._return(now_ns, mid_e9, 60) * E9),
+            sigma_e9=min(round(self.volatility.sigma * mid_e9), _SIGMA_MAX_E9),
+            shock_z_e9=round(z * E9),
+            sample_count=self.volatility.count,
+        )
+
+    def _note(self, now_ns: int, mid_e9: int) -> None:
+        if self._times and now_ns <= self._times[-1]:
+            return
+        self._times.append(now_ns)
+        self._mids.append(mid_e9)
+        if now_ns - self._times[0] > 2 * _KEPT_NS:  # Trimmed by halves: constant cost a tick.
+            first = bisect_right(self._times, now_ns - _KEPT_NS - _REACH_NS)
+            del self._times[:first], self._mids[:first]
+
+    def _return(self, now_ns: int, mid_e9: int, seconds: int) -> float:
+        """Relative return over `seconds`; 0 where no mid of then is known."""
+        wanted_ns = now_ns - seconds * E9
+        index = bisect_right(self._times, wanted_ns) - 1
+        if index < 0 or wanted_ns - self._times[index] > _REACH_NS:
+            return 0.0
+        then_e9 = self._mids[index]
+        return max(-_RETURN_MAX, min(_RETURN_MAX, (mid_e9 - then_e9) / then_e9))

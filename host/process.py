@@ -1,0 +1,333 @@
+"""The frame every process runs in: BOOT -> RUN -> HALT, or FAIL, told in its segment's header.
+
+    def main() -> int:
+        config = begin("executor.paper", arguments.config)    configuration read, logs set up
+        segment = claim(config, "executor.paper", BOARDS)     the role is ours, state BOOT
+        return run_role(segment, Executor(...), config)       or run_async(segment, coroutine, ...)
+
+    if __name__ == "__main__":
+        sys.exit(guarded(main))                               exceptions become exit codes
+
+`run_role` drives a polling process, `run_async` one that lives on an event loop (uvloop). Both
+beat the heart at a jittered interval in [min, 2 * min] from their housekeeping, never per message;
+stop on SIGTERM, SIGINT and SIGHUP; notice a removed segment, a host that slept and a supervisor
+that died; and bound their own halt. A SIGTERM is also what the kernel sends when the supervisor
+dies: then the process halts as usual and removes what the whole family left in shared memory.
+
+This is the only file that may catch every exception: it logs, says FAIL and exits. It does not
+restart anything, and a crash runs no `on_halt`: start is recovery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import random
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from enum import IntEnum
+from types import FrameType
+from typing import Any, Protocol, runtime_checkable
+
+import uvloop
+
+from cache.counters import Counter, Histogram
+from cache.errors import AlreadyRunning, LayoutMismatch, PenstockError, SegmentRemoved
+from cache.layout import BoardSpec, State
+from cache.liveness import STALE_NS
+from cache.segment import ReaderSegment, WriterSegment
+from host import family, log
+from host.clock import NS_PER_MS, SuspendWatch, monotonic_ns
+from host.config import ConfigError, effective, load
+from host.idle import IdleStrategy, make_idle
+from host.settings import Config
+
+LOG = log.get_log("host")
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class ExitCode(IntEnum):
+    """How a process or a command ended; stable."""
+
+    OK = 0
+    FAULT = 1
+    USAGE = 2
+    ALREADY_RUNNING = 3
+    LAYOUT_MISMATCH = 4
+
+
+class Role(Protocol):
+    """What a polling process does; the frame does everything else."""
+
+    name: str
+
+    def on_start(self, now_ns: int) -> None:
+        """Recover: read what the last incarnation left. The state is still BOOT."""
+
+    def poll(self, now_ns: int) -> int:
+        """Do what there is to do, without waiting, and give the amount of work done."""
+
+    def on_halt(self, now_ns: int) -> None:
+        """Leave nothing behind (orders!); bounded by [supervisor] stop_timeout_s."""
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A role that wants to be polled at a certain time, bell or not."""
+
+    def due_ns(self) -> int:
+        """When the next poll must be, CLOCK_MONOTONIC; 0 when only a bell matters."""
+
+
+@runtime_checkable
+class Suspendable(Protocol):
+    """A role that wants to know that the host slept."""
+
+    def on_suspend(self, gap_ns: int) -> None:
+        """Distrust everything read before: the host slept `gap_ns`."""
+
+
+def begin(role: str, path: str | None = None) -> Config:
+    """Read the configuration and set the logs up. Raises ConfigError."""
+    family.tie()
+    config = load(path)
+    log.set_up(role, config.host.log_level)
+    faulthandler.enable()
+    say = LOG.debug if family.is_supervised() else LOG.info
+    say("configured", **effective(config))
+    return config
+
+
+def claim(config: Config, role: str, boards: tuple[BoardSpec, ...]) -> WriterSegment:
+    """Claim the role and make or adopt its segment. Raises AlreadyRunning and its kin."""
+    host = config.host
+    return WriterSegment.create(role, boards, namespace=host.namespace, mode=host.mode)
+
+
+def guarded(main: Callable[[], int]) -> int:
+    """Run a process's main; turn what it raises into a message and an exit code."""
+    try:
+        return main()
+    except ConfigError as error:
+        code, message = ExitCode.USAGE, str(error)
+    except AlreadyRunning as error:
+        code, message = ExitCode.ALREADY_RUNNING, str(error)
+    except LayoutMismatch as error:
+        code, message = ExitCode.LAYOUT_MISMATCH, str(error)
+    except PenstockError as error:
+        code, message = ExitCode.FAULT, str(error)
+    except KeyboardInterrupt:
+        return ExitCode.OK
+    except Exception:
+        code, message = ExitCode.FAULT, traceback.format_exc()
+    print(message, file=sys.stderr, flush=True)
+    return code
+
+
+class Frame:
+    """Housekeeping and the way out, the same for polling and asyncio processes."""
+
+    def __init__(self, segment: WriterSegment, config: Config) -> None:
+        family.tie()
+        self.segment = segment
+        self.halt_timeout_s = config.supervisor.stop_timeout_s
+        self.stopping = False
+        self.orphaned = False
+        self.due_ns = 0
+        self.on_suspend: Callable[[int], None] | None = None
+        self._config = config
+        self._interval_ns = config.host.heartbeat_ms * NS_PER_MS
+        self._hang_exit_s = 0.0 if family.is_supervised() else config.host.hang_exit_s
+        self._suspends = SuspendWatch()
+        self._jitter = random.Random()
+        self._beat_ns = monotonic_ns()
+        self._frozen = False
+
+    def request_stop(self, number: int = 0, _frame: FrameType | None = None) -> None:
+        """Ask the loop to end, and bound what comes after: a halt that hangs ends with a trace."""
+        if not self.stopping:
+            self.stopping = True
+            faulthandler.dump_traceback_later(self.halt_timeout_s, exit=True)
+            LOG.info("stopping", signal=signal.Signals(number).name if number else "none")
+
+    def housekeep(self, now_ns: int) -> None:
+        """Beat, and look at what is not the role's business. Raises SegmentRemoved."""
+        if now_ns - self._beat_ns > STALE_NS:
+            self.segment.counters.add(Counter.host_heartbeats_late)
+        self._beat_ns = now_ns
+        self.due_ns = now_ns + int(self._interval_ns * self._jitter.uniform(1, 2))
+        self.segment.heartbeat(now_ns)
+        if family.is_orphan():
+            self.orphaned = True
+            self.request_stop(signal.SIGTERM)
+        if gap_ns := self._suspends.poll():
+            self.segment.counters.add(Counter.host_suspends_seen)
+            LOG.warning("host_slept", s=gap_ns / 1e9)
+            if self.on_suspend is not None:
+                self.on_suspend(gap_ns)
+        if self._hang_exit_s and not self.stopping:
+            faulthandler.dump_traceback_later(self._hang_exit_s, exit=True)
+        if not self._frozen and self.segment.state == State.RUN:
+            self._frozen = True
+            gc.collect()
+            gc.freeze()
+        log.SINK.flush()
+
+    def say_running(self) -> None:
+        """BOOT -> RUN: from now on this process counts as ready."""
+        self.segment.set_state(State.RUN)
+        LOG.info("running", incarnation=self.segment.incarnation)
+
+    def fail(self) -> int:
+        """Log the exception that is being handled, and say FAIL."""
+        error = sys.exc_info()[1]
+        LOG.error("failed", error=f"{type(error).__name__}: {error}")
+        if not isinstance(error, PenstockError):
+            traceback.print_exc()
+        self.segment.set_state(State.FAIL)
+        return ExitCode.FAULT
+
+    def leave(self, code: int, *, remove: bool = False) -> int:
+        """Release the role; without a supervisor left, remove what the family leaves behind."""
+        log.SINK.flush(everything=True)
+        faulthandler.cancel_dump_traceback_later()
+        orphaned = self.orphaned or family.is_orphan()
+        self.segment.close(remove=remove or orphaned)
+        if orphaned:
+            family.sweep(self._config)
+        LOG.info("stopped", code=int(code))
+        return int(code)
+
+
+def run_role(
+    segment: WriterSegment,
+    role: Role,
+    config: Config,
+    *,
+    bells: list[ReaderSegment] | None = None,
+    idle: IdleStrategy | None = None,
+    until_ns: int = 0,
+    halt_timeout_s: float = 0.0,
+    remove: bool = False,
+) -> int:
+    """Drive a polling process until a signal, a fault or `until_ns`; give its exit code.
+
+    `bells` are the segments whose bells wake it up; the role may change the list as it attaches.
+    `remove` unlinks the segment at the end; else the next start adopts it.
+    """
+    frame = Frame(segment, config)
+    frame.halt_timeout_s = halt_timeout_s or frame.halt_timeout_s
+    idle = idle or make_idle(config.host.idle, bells if bells is not None else [])
+    if isinstance(role, Suspendable):
+        frame.on_suspend = role.on_suspend
+    previous = {number: signal.signal(number, frame.request_stop) for number in STOP_SIGNALS}
+    try:
+        try:
+            frame.housekeep(monotonic_ns())
+            role.on_start(monotonic_ns())
+            frame.say_running()
+            _turn_until_stopped(frame, role, idle, until_ns)
+            code = ExitCode.OK
+        except SegmentRemoved as error:
+            LOG.error("segment_removed", error=error)
+            frame.request_stop()
+            code = ExitCode.FAULT
+        role.on_halt(monotonic_ns())
+        segment.set_state(State.HALT)
+    except Exception:
+        code = ExitCode(frame.fail())
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return frame.leave(code, remove=remove)
+
+
+def _turn_until_stopped(frame: Frame, role: Role, idle: IdleStrategy, until_ns: int) -> None:
+    segment, counters = frame.segment, frame.segment.counters
+    due = role.due_ns if isinstance(role, Timed) else None
+    while not frame.stopping:
+        idle.arm()
+        now_ns = monotonic_ns()
+        work_count = role.poll(now_ns)
+        segment.turn()
+        if work_count:
+            counters.record(Histogram.loop_turn_ns, monotonic_ns() - now_ns)
+        else:
+            counters.add(Counter.host_polls_idle)
+        if now_ns >= frame.due_ns:
+            frame.housekeep(now_ns)
+        if until_ns and now_ns >= until_ns:
+            frame.request_stop()
+        wanted_ns = due() if due is not None else 0
+        idle.idle(work_count, min(wanted_ns or frame.due_ns, frame.due_ns))
+
+
+def run_async(
+    segment: WriterSegment,
+    main: Coroutine[Any, Any, None],
+    config: Config,
+    *,
+    self_ready: bool = False,
+    on_suspend: Callable[[int], None] | None = None,
+) -> int:
+    """Drive a coroutine on uvloop until it ends, a signal or a fault; give the exit code.
+
+    A stop cancels `main`: what it must clean up stands in its `finally`. The state becomes RUN at
+    once, or, with `self_ready`, when `main` calls `segment.set_state(State.RUN)` itself.
+    """
+    frame = Frame(segment, config)
+    frame.on_suspend = on_suspend
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            code = runner.run(_drive(frame, main, self_ready=self_ready))
+        segment.set_state(State.HALT)
+    except Exception:
+        code = frame.fail()
+    return frame.leave(code)
+
+
+async def _drive(frame: Frame, main: Coroutine[Any, Any, None], *, self_ready: bool) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        frame.request_stop(number)
+        stop.set()
+
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    frame.housekeep(monotonic_ns())
+    work = loop.create_task(main, name="main")
+    house = loop.create_task(_keep_house(frame, stop), name="housekeeping")
+    if not self_ready:
+        frame.say_running()
+    try:
+        await asyncio.wait({work, house}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        frame.request_stop()
+        for task in (work, house):
+            task.cancel()
+        results = await asyncio.gather(work, house, return_exceptions=True)
+    for result in results:
+        if isinstance(result, SegmentRemoved):
+            LOG.error("segment_removed", error=result)
+            return ExitCode.FAULT
+        if isinstance(result, Exception):
+            raise result
+    return ExitCode.OK
+
+
+async def _keep_house(frame: Frame, stop: asyncio.Event) -> None:
+    """Beat until told to stop; ends by returning, or by what the housekeeping raises."""
+    while not frame.stopping:
+        now_ns = monotonic_ns()
+        frame.segment.turn()
+        frame.housekeep(now_ns)
+        delay_s = max(0.0, (frame.due_ns - monotonic_ns()) / 1e9)
+        try:
+            await asyncio.wait_for(stop.wait(), delay_s)
+        except TimeoutError:
+            continue

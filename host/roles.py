@@ -1,0 +1,42 @@
+"""Which processes make up a running Penstock: roles, command lines, order. Pure.
+
+The supervisor and the command line know processes by this table alone: command lines, not
+modules. Start order is by `stage`, ascending: each stage waits until the one before is in RUN.
+Stop order is the one that leaves no order resting: strategy, executor, feeds, sim.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from host.settings import Config
+
+SUPERVISOR_ROLE = "supervisor"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process: its role (the name of its segment), how it is started, and when."""
+
+    role: str
+    command: tuple[str, ...]
+    stage: int
+    stop_stage: int
+
+
+def plan(config: Config, config_path: str | None = None) -> tuple[Part, ...]:
+    """List the processes of this configuration in the order they are started."""
+    tail = ("--config", config_path) if config_path else ()
+
+    def python(*words: str) -> tuple[str, ...]:
+        return (sys.executable, "-m", *words, *tail)
+
+    parts = [Part("sim", python("sim"), 0, 3)] if config.sim.embedded else []
+    return (
+        *parts,
+        Part("feed.binance.0", python("feeds", "binance"), 1, 2),
+        Part("feed.polymarket.0", python("feeds", "polymarket"), 1, 2),
+        Part(f"strategy.{config.strategy.id}", python("strategy"), 2, 0),
+        Part(f"executor.{config.executor.account}", python("executor"), 3, 1),
+    )

@@ -1,0 +1,168 @@
+"""Fair value of an up/down market: the probability that it settles Up, a TWAP against a TWAP.
+
+A window [S, T] pays Up when the mean of the price over the w seconds before T is not below its mean
+over the w seconds before S, the strike K. X is the reference price in the terms of the settlement
+source, sigma its volatility in price per square root of a second, tau = T - t, no drift.
+The answer is Phi(m / sqrt(v + basis variance)), where m and v are mean and variance of what
+decides, and depend on where in the window t lies:
+
+    FAR       t < S - w         m = 0: a coin's toss
+    STRIKING  S - w <= t < S    the strike is being averaged: a = w - r of its w seconds are known
+    OPEN      S <= t <= T - w   strike known, none of the final average
+    CLOSING   T - w < t < T     strike known and w - tau seconds of the final average
+    OVER      T <= t            all is known but the basis
+
+The invariant is exactness in these terms (tests compare them with Monte Carlo). Where the inputs
+come from, how sure they are and what is quoted on the answer is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from math import erf, exp, log, sqrt
+from typing import NamedTuple
+
+NS = 1_000_000_000
+P_MIN = 1e-6
+"""Probabilities are kept this far from 0 and 1, where log-odds end."""
+
+
+class Phase(IntEnum):
+    """Where in its life a window stands."""
+
+    FAR = 0
+    STRIKING = 1
+    OPEN = 2
+    CLOSING = 3
+    OVER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a market is decided, in wall-clock nanoseconds.
+
+    `twap_ns` is w: 0 for a market that settles on the price itself. `lag_ns` is by how much the
+    published average stays behind its stamp, as if the whole window were that much earlier.
+    """
+
+    start_ns: int
+    end_ns: int
+    twap_ns: int
+    lag_ns: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.twap_ns <= self.end_ns - self.start_ns:
+            raise ValueError(
+                f"a window of {self.end_ns - self.start_ns} ns cannot end on an average of "
+                f"{self.twap_ns} ns"
+            )
+
+    def phase(self, wall_ns: int) -> Phase:
+        """Say where the window stands at a time."""
+        at = wall_ns + self.lag_ns
+        if at >= self.end_ns:
+            return Phase.OVER
+        if at > self.end_ns - self.twap_ns:
+            return Phase.CLOSING
+        if at >= self.start_ns:
+            return Phase.OPEN
+        return Phase.STRIKING if at >= self.start_ns - self.twap_ns else Phase.FAR
+
+    def averaging(self, wall_ns: int) -> tuple[int, int] | None:
+        """Return from and to when prices already belong to the average that is being formed.
+
+        None while no average is being formed, or none of it is known.
+        """
+        phase = self.phase(wall_ns)
+        if phase not in (Phase.STRIKING, Phase.CLOSING, Phase.OVER) or not self.twap_ns:
+            return None
+        edge = self.start_ns if phase is Phase.STRIKING else self.end_ns
+        since = edge - self.twap_ns - self.lag_ns
+        until = min(wall_ns, edge - self.lag_ns)
+        return (since, until) if until > since else None
+
+
+class Outlook(NamedTuple):
+    """Mean and variance of what decides a window: it pays Up when that is not negative."""
+
+    mean: float
+    variance: float
+
+
+def _seconds(ns: int) -> float:
+    return ns / NS
+
+
+def outlook(
+    window: Window,
+    wall_ns: int,
+    *,
+    reference: float,
+    sigma: float,
+    strike: float | None,
+    average: float | None,
+) -> Outlook | None:
+    """Compute mean and variance of the deciding difference, seen from `wall_ns`.
+
+    `average` is the mean price over `window.averaging(wall_ns)`. None when a strike or an average
+    that this phase needs is missing: then nothing is known, and that is not one half.
+    """
+    phase = window.phase(wall_ns)
+    w = _seconds(window.twap_ns)
+    tau = _seconds(window.end_ns - wall_ns - window.lag_ns)
+    length = _seconds(window.end_ns - window.start_ns)
+    if phase in (Phase.FAR, Phase.STRIKING):
+        # r: how much of the strike's average is still to come; all of it while FAR.
+        r = min(tau - length, w)
+        mean = 0.0
+        if w and r < w:
+            if average is None:
+                return None
+            mean = (w - r) / w * (reference - average)
+        known = r * r / w - r**3 / (3 * w * w) if w else r
+        return Outlook(mean, sigma * sigma * (length - 2 * w / 3 + r - known))
+    if strike is None:
+        return None
+    if phase is Phase.OPEN:
+        return Outlook(reference - strike, sigma * sigma * (tau - 2 * w / 3))
+    if average is None or not w:
+        return None
+    left = max(tau, 0.0)
+    mean = ((w - left) * average + left * reference) / w - strike
+    return Outlook(mean, sigma * sigma * left**3 / (3 * w * w))
+
+
+def normal_cdf(x: float) -> float:
+    """Compute the standard normal distribution function."""
+    return 0.5 * (1.0 + erf(x / sqrt(2.0)))
+
+
+def probability_up(view: Outlook, *, basis_variance: float) -> float:
+    """Compute P(Up); `basis_variance` is that of the reference against the settlement source.
+
+    Without any variance the sign decides, and a tie is Up.
+    """
+    variance = view.variance + basis_variance
+    if variance <= 0.0:
+        return 1.0 if view.mean >= 0.0 else 0.0
+    return normal_cdf(view.mean / sqrt(variance))
+
+
+def clamp_probability(p: float) -> float:
+    """Keep a probability where its log-odds are finite."""
+    return min(max(p, P_MIN), 1.0 - P_MIN)
+
+
+def log_odds(p: float) -> float:
+    """Compute the log-odds of a probability, clamped."""
+    p = clamp_probability(p)
+    return log(p / (1.0 - p))
+
+
+def blend(model: float, market: float | None, *, market_weight: float) -> float:
+    """Mix two probabilities in log-odds; without a market's opinion the model's stands alone."""
+    if market is None:
+        return clamp_probability(model)
+    mixed = (1.0 - market_weight) * log_odds(model) + market_weight * log_odds(market)
+    return clamp_probability(1.0 / (1.0 + exp(-mixed)))
