@@ -120,6 +120,14 @@ class Print:
     qty_e9: int
 
 
+def print_of(
+    pair_tag: int, recv_ns: int, *, is_yes: bool, side: Side, px_e9: int, qty_e9: int
+) -> Print:
+    """Say a print on either token in terms of the first: BUY Down at 1 - p is SELL Up at p."""
+    shown = face(is_yes, side, px_e9)
+    return Print(pair_tag, recv_ns, shown.side, shown.px_e9, qty_e9)
+
+
 def winner_is_yes(outcome: Outcome) -> bool:
     """Say whether the first token won; the outcome must be known."""
     if outcome is Outcome.UNKNOWN:

@@ -134,11 +134,7 @@ class RiskGate:
 
     def _against_shape(self, place: Place, exposure: Exposure) -> Denial | None:
         limits, market = self.limits, exposure.market
-        # The bounds are those of either token: what is bought at p is sold at 1 - p.
-        low = min(place.px_e9, E9 - place.px_e9)
-        if low <= 0 or low < min(limits.px_min_e9, E9 - limits.px_max_e9):
-            return Denial.PRICE_BOUNDS
-        if not limits.px_min_e9 <= place.px_e9 <= limits.px_max_e9:
+        if not max(1, limits.px_min_e9) <= place.px_e9 <= min(E9 - 1, limits.px_max_e9):
             return Denial.PRICE_BOUNDS
         if exposure.tick_e9 <= 0:
             return Denial.TICK_UNKNOWN

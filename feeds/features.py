@@ -6,8 +6,8 @@ feeds the slow average only up to that bound; what lies above enters a jump part
 and fades with a half-life of its own. The slow part has a floor.
 
 The invariant: an estimate never joins what a hole separates. Samples more than `JOIN_S_MAX` apart,
-or a hole of `HOLE_NS_MAX` that the caller knows of, restart it, and `sample_count` says how much
-stands behind it. It publishes nothing and trusts its caller to sample only mids that can be trusted.
+or a hole of `HOLE_NS_MAX` that the caller knows of, restart it; `sample_count` says how much
+stands behind it. It publishes nothing and trusts its caller to sample trusted mids only.
 """
 
 from __future__ import annotations

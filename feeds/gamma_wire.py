@@ -77,10 +77,11 @@ class MarketInfo:
 
 @dataclass(frozen=True, slots=True)
 class EventPrices:
-    """The official prices of a window; None until the venue has filled them in."""
+    """The official prices of a window, None until the venue has filled them in, and who won."""
 
-    strike_e9: int | None
-    final_e9: int | None
+    strike_e9: int | None = None
+    final_e9: int | None = None
+    winner: Outcome = Outcome.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +131,22 @@ def parse_markets(body: bytes) -> list[MarketInfo | GammaError]:
     return found
 
 
-def parse_event_prices(body: bytes) -> EventPrices:
-    """Read `eventMetadata` of a Gamma event (or a list of one). Raises GammaError."""
+def parse_event(body: bytes, condition_id: str) -> EventPrices:
+    """Read what a Gamma event (or a list of one) says of a market's end. Raises GammaError."""
     event = fields.one(fields.load(body))
     if not isinstance(event, dict):
         raise GammaError("body", "is not an event")
-    data = event.get("eventMetadata")
-    if data is None:
-        return EventPrices(None, None)
+    data = event.get("eventMetadata") or {}
     if not isinstance(data, dict):
         raise GammaError("eventMetadata", "is not an object")
-    return EventPrices(fields.price(data, "priceToBeat"), fields.price(data, "finalPrice"))
+    markets = event.get("markets") or []
+    if not isinstance(markets, list):
+        raise GammaError("markets", "is not a list")
+    winner = Outcome.UNKNOWN
+    for row in markets:
+        if isinstance(row, dict) and row.get("conditionId") == condition_id:
+            winner = _market(row).winner
+    return EventPrices(fields.price(data, "priceToBeat"), fields.price(data, "finalPrice"), winner)
 
 
 def parse_book_listing(body: bytes, token_id: str) -> MarketInfo:

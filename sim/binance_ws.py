@@ -23,8 +23,8 @@ from aiohttp import web
 
 from sim.channel import NS, Channel, PingPolicy
 from sim.client import QUEUE_BYTES_MAX, Client, Tally
+from sim.frames import SimFrame
 from sim.garbage import Garbage
-from sim.model import SimFrame
 from sim.wire import encode
 
 MESSAGES_PER_SECOND = 5

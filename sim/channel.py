@@ -19,8 +19,8 @@ from aiohttp import WSMsgType, web
 
 from sim.client import QUEUE_BYTES_MAX, Client, Tally
 from sim.faults import Faults, Verdict
+from sim.frames import SimFrame
 from sim.garbage import Garbage
-from sim.model import SimFrame
 from sim.wire import PING, PONG, encode
 
 NS = 1_000_000_000

@@ -1,8 +1,8 @@
 """One WebSocket client of the simulated venue, its bounded queue, and what is counted.
 
-Frames come encoded and are written as they are. The queue of a client is its transport's buffer.
-The invariant: that queue is bounded. A client that does not read is disconnected when it is full, as
-the venues do, and counted; it never makes another one wait.
+Frames come encoded and are written as they are. The queue of a client is its transport's
+buffer. The invariant: that queue is bounded. A client that does not read is disconnected when it
+is full, as the venues do, and counted; it never makes another one wait.
 
 It knows no venue: what is sent to whom is the channels' business.
 """

@@ -35,7 +35,8 @@ def _leaves(value: object, change: Callable[[str, object], object], name: str = 
     return change(name, value)
 
 
-_NUMBERS = frozenset("price size best_bid best_ask b B a A p q value full_accuracy_value".split())
+_NUMBER_NAMES = "price size best_bid best_ask b B a A p q value full_accuracy_value"
+_NUMBERS = frozenset(_NUMBER_NAMES.split())
 
 
 def _numbers(sample: bytes, text: str) -> bytes:

@@ -20,8 +20,8 @@ from aiohttp import web
 
 from sim.channel import Channel
 from sim.client import QUEUE_BYTES_MAX, Client, Tally
+from sim.frames import SimFrame
 from sim.garbage import Garbage
-from sim.model import SimFrame
 from sim.wire import encode
 
 INVALID_REASON = "invalid subscription payload"

@@ -1,0 +1,65 @@
+/* What the files of the C core share: snapshots, and the types each file adds to the module.
+ *
+ * _snapshot.c: the snapshot types. _board.c: readers, writers, the change scan, the module.
+ * _bells.c: ringing and waiting. The layout comes from _layout.h alone.
+ */
+
+#ifndef PENSTOCK_BOARD_H
+#define PENSTOCK_BOARD_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <structmember.h>
+
+#include "_layout.h"
+
+#define FREE_MAX 64
+
+_Static_assert(sizeof(long) == 8, "needs 64-bit longs");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "needs lock-free 8-byte atomics");
+_Static_assert(RECORD_BYTES_MAX % 64 == 0, "records are whole cache lines");
+
+typedef _Atomic uint64_t Word;
+
+typedef PyObject *(*FastMethod)(PyObject *, PyObject *const *, Py_ssize_t);
+#define FAST(function) ((PyCFunction)(void (*)(void))(FastMethod)(function))
+
+struct Kind;
+
+/* A record's bytes behind its version; `kind` says which record type. */
+typedef struct {
+    PyObject_HEAD
+    struct Kind *kind;
+    uint64_t version;
+    uint64_t words[];
+} Snapshot;
+
+/* A record type: its snapshot class, and the objects of it that wait to be used again. */
+typedef struct Kind {
+    const LayoutRecord *layout;
+    PyTypeObject *type;
+    int free_count;
+    Snapshot *free[FREE_MAX];
+} Kind;
+
+extern Kind kinds[RECORD_COUNT];
+
+static inline Snapshot *snapshot_alloc(Kind *kind)
+{
+    Snapshot *snap;
+    if (kind->free_count > 0)
+        snap = kind->free[--kind->free_count];
+    else if (!(snap = PyObject_Malloc(sizeof(Snapshot) + kind->layout->bytes)))
+        return (Snapshot *)PyErr_NoMemory();
+    snap->kind = kind;
+    PyObject_Init((PyObject *)snap, kind->type);
+    return snap;
+}
+
+/* Each adds its types to the module; -1 with an exception set when it cannot. */
+int snapshots_add(PyObject *module);
+int bells_add(PyObject *module);
+
+#endif

@@ -1,0 +1,234 @@
+"""The books of one Polymarket market: both tokens' levels in exact 1e-9 integers. Pure.
+
+A `TokenBook` is two dicts, price to size, with the best price of each side kept as levels come and
+go. `apply_changes` is the inner loop of the feed and the one place where levels change one by one.
+
+The venue writes in every frame what the best prices are at the *end* of its batch, and a batch may
+be several frames, between which the levels are stale, locked or crossed. So a book knows what the
+venue `claims` last, and a pair is only fit to be published where book and claim agree.
+
+Invariants: `bid_px` and `ask_px` are always the best of the levels; a whole book replaces one at
+once or not at all; text that is no canonical price or size raises ValueError before its level is
+touched. It reads no clock, and publishes nothing (`feeds/pair.py` does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from feeds.polymarket_wire import Change, Level
+from venue.decimals import E9, format_e9, parse_e9
+
+UNKNOWN = -1
+"""A best price the venue did not tell."""
+
+NO_BID = 0
+NO_ASK = E9
+"""What stands for the best price of an empty side, here as in the venue's frames ("0" and "1")."""
+
+LEVELS_MAX = 20_000
+"""No side of a real book comes near: the finest tick gives 9,999 prices."""
+
+_TABLE_MAX = 16_384
+_TIME_MIN, _TIME_MAX = 10**12, 10**13
+
+
+class OutOfRangeError(ValueError):
+    """A number that cannot be a price, a size or a time of this venue."""
+
+
+class _Table(dict[str, int]):
+    """Text to integer, remembered: the same prices and many sizes come again and again.
+
+    A hit costs one look-up of a dict; a miss takes the strict path. Only good texts enter, so
+    garbage cannot push them out, and the table is emptied when it is full.
+    """
+
+    low = 0
+    high = E9
+
+    def __missing__(self, text: str) -> int:
+        value = parse_e9(text)
+        if not self.low <= value <= self.high:
+            raise OutOfRangeError(f"{text!r} is not within {self.low}e-9 and {self.high}e-9")
+        if len(self) >= _TABLE_MAX:
+            self.clear()
+        self[text] = value
+        return value
+
+
+class _LevelPrices(_Table):
+    low, high = 1, E9 - 1
+
+
+class _Sizes(_Table):
+    high = 9_000_000_000 * E9
+
+
+class _BestPrices(_Table):
+    """Best prices as claimed: 0 and 1 stand for an empty side, and "" for no claim at all."""
+
+    def __missing__(self, text: str) -> int:
+        return UNKNOWN if text == "" else super().__missing__(text)
+
+
+PRICES = _LevelPrices()
+SIZES = _Sizes()
+BESTS = _BestPrices()
+
+
+def parse_time_ns(text: str) -> int:
+    """Parse the venue's epoch milliseconds into nanoseconds; ValueError when they cannot be."""
+    value = int(text)
+    # Thirteen characters that make a number of thirteen digits leave no room for signs or blanks.
+    if len(text) != 13 or not _TIME_MIN <= value < _TIME_MAX:
+        raise OutOfRangeError(f"{text[:32]!r} is not a time in milliseconds")
+    return value * 1_000_000
+
+
+class TokenBook:
+    """Levels of one token, and what the venue last claimed of them.
+
+    `is_ready`: a whole book came. `is_sure`: no frame was lost since it did. `is_doubted`: what the
+    venue claimed last stayed unlike the levels. `snapshot_ns`: the venue's time of the whole book.
+    """
+
+    __slots__ = (
+        "ask_px",
+        "asks",
+        "bid_px",
+        "bids",
+        "claimed_ask",
+        "claimed_bid",
+        "hash",
+        "hash_time",
+        "is_doubted",
+        "is_ready",
+        "is_sure",
+        "snapshot_ns",
+        "token_id",
+    )
+
+    def __init__(self, token_id: str) -> None:
+        self.token_id = token_id
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: not ready until the next whole book."""
+        self.bids: dict[int, int] = {}
+        self.asks: dict[int, int] = {}
+        self.bid_px = NO_BID
+        self.ask_px = NO_ASK
+        self.claimed_bid = UNKNOWN
+        self.claimed_ask = UNKNOWN
+        self.is_ready = False
+        self.is_sure = True
+        self.is_doubted = False
+        self.snapshot_ns = 0
+        self.hash = ""
+        self.hash_time = ""
+
+    def replace(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+        """Take a whole book in place of this one; ValueError leaves the old one as it was."""
+        prices, sizes = PRICES, SIZES
+        new_bids = {prices[level.price]: size for level in bids if (size := sizes[level.size])}
+        new_asks = {prices[level.price]: size for level in asks if (size := sizes[level.size])}
+        if len(new_bids) > LEVELS_MAX or len(new_asks) > LEVELS_MAX:
+            raise OutOfRangeError(f"a book of {len(new_bids)} and {len(new_asks)} levels")
+        self.bids, self.asks = new_bids, new_asks
+        # The venue sends the best level last; max and min do not rely on it.
+        self.bid_px = self.claimed_bid = max(new_bids, default=NO_BID)
+        self.ask_px = self.claimed_ask = min(new_asks, default=NO_ASK)
+        self.is_ready = self.is_sure = True
+        self.is_doubted = False
+
+    def claim(self, best_bid: str, best_ask: str) -> bool:
+        """Note what the venue says the best prices are; return whether they are."""
+        self.claimed_bid = bid = BESTS[best_bid]
+        self.claimed_ask = ask = BESTS[best_ask]
+        return (self.bid_px == bid or bid == UNKNOWN) and (self.ask_px == ask or ask == UNKNOWN)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the best prices are those the venue last claimed."""
+        return (self.bid_px == self.claimed_bid or self.claimed_bid == UNKNOWN) and (
+            self.ask_px == self.claimed_ask or self.claimed_ask == UNKNOWN
+        )
+
+    @property
+    def is_crossed(self) -> bool:
+        """Whether the book is locked or crossed: bid at or above ask."""
+        return self.bid_px >= self.ask_px
+
+    def mirrors(self, other: TokenBook) -> bool:
+        """Whether both tops show the same liquidity, as the two tokens of a market do."""
+        return self.bid_px + other.ask_px == E9 and self.ask_px + other.bid_px == E9
+
+    def best_levels(self, count: int) -> tuple[list[int], list[int]]:
+        """The best `count` bids and asks as flat lists price, size, price ..., best first."""
+        bids, asks = self.bids, self.asks
+        bid_flat: list[int] = []
+        for px in sorted(bids, reverse=True)[:count]:
+            bid_flat += (px, bids[px])
+        ask_flat: list[int] = []
+        for px in sorted(asks)[:count]:
+            ask_flat += (px, asks[px])
+        return bid_flat, ask_flat
+
+    def level_texts(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """All levels as the venue writes and hashes them: bids ascending, asks descending."""
+        bids = [(format_e9(px), format_e9(self.bids[px])) for px in sorted(self.bids)]
+        asks = [(format_e9(px), format_e9(self.asks[px])) for px in sorted(self.asks, reverse=True)]
+        return bids, asks
+
+
+def mirror_levels(flat: Sequence[int]) -> list[int]:
+    """Give the levels of one token's side as the other token's opposite side."""
+    mirrored = list(flat)
+    mirrored[::2] = [E9 - px for px in flat[::2]]
+    return mirrored
+
+
+def apply_changes(
+    first: TokenBook, second: TokenBook, changes: Sequence[Change]
+) -> tuple[Change | None, Change | None]:
+    """Apply the changes of one frame to both books; return each token's last change, if any.
+
+    A size is the level's new total, 0 removes it. ValueError tells of a price or size that is
+    none: the changes before it have been applied, so the pair's state is then in doubt.
+    """
+    first_id, second_id = first.token_id, second.token_id
+    prices, sizes = PRICES, SIZES
+    last_first: Change | None = None
+    last_second: Change | None = None
+    for change in changes:
+        token_id = change.asset_id
+        if token_id == first_id:
+            book, last_first = first, change
+        elif token_id == second_id:
+            book, last_second = second, change
+        else:
+            raise OutOfRangeError("a token of another market")
+        px = prices[change.price]
+        size = sizes[change.size]
+        if change.side == "BUY":
+            levels = book.bids
+            if size:
+                levels[px] = size
+                if px > book.bid_px:
+                    book.bid_px = px
+            elif px in levels:
+                del levels[px]
+                if px == book.bid_px:
+                    book.bid_px = max(levels, default=NO_BID)
+        else:
+            levels = book.asks
+            if size:
+                levels[px] = size
+                if px < book.ask_px:
+                    book.ask_px = px
+            elif px in levels:
+                del levels[px]
+                if px == book.ask_px:
+                    book.ask_px = min(levels, default=NO_ASK)
+    return last_first, last_second

@@ -1,0 +1,183 @@
+"""Finds the markets a feed carries: windows of a family by the clock, or plain token ids.
+
+For each family it looks the running window up by slug, and the next one from `lead_s` before it
+opens, and hands the market over with `on_listed`; `linger_s` after a window's end it takes it back
+with `on_released`. A market that is not there yet is normal (new windows appear late) and is asked
+for again with growing delay, as is one whose look-up failed. The invariant: every market listed is
+released at most once, and nothing is listed on an answer that could not be read whole.
+
+What the answers mean is `feeds/gamma_wire.py`; which slots a market gets is the listener's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cache.counters import Counter, CounterWriter
+from feeds.gamma import GammaClient, LookupFailed
+from feeds.gamma_wire import GammaError, MarketInfo, windows_wanted
+from host.clock import wall_ns
+from host.log import get_log
+
+TICK_S = 0.25
+RETRY_FIRST_S = 0.5
+RETRY_MAX_S = 10.0
+PLAIN_AFTER_COUNT = 3
+"""After so many look-ups in vain a plain token is listed without metadata."""
+
+log = get_log("feeds")
+
+
+class Listener(Protocol):
+    """Who carries the markets."""
+
+    def on_listed(self, market: MarketInfo) -> None:
+        """Carry this market from now on."""
+
+    def on_released(self, condition_id: str) -> None:
+        """Stop carrying this market."""
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """Something to be looked up: a window by its slug, or a plain token (`end_s` 0: for good)."""
+
+    name: str
+    end_s: float = 0.0
+    attempt: int = 0
+    next_s: float = 0.0
+    is_asking: bool = False
+    market: MarketInfo | None = None
+    """What was found; once it is released nothing of this entry is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoverySettings:
+    """What to follow, and when a window is taken up and given back."""
+
+    families: tuple[str, ...]
+    tokens: tuple[str, ...]
+    lead_s: float
+    linger_s: float
+    jitter: Callable[[], float] = field(default=random.random)
+
+
+def retry_s(attempt: int, fraction: float) -> float:
+    """Delay before look-up `attempt` + 1: doubling, with `fraction` (0 to 1) of jitter."""
+    full = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** min(attempt, 16))
+    return float(full * (0.5 + 0.5 * fraction))
+
+
+class Resolver:
+    """Runs the look-ups of one feed; belongs to one event loop."""
+
+    def __init__(
+        self,
+        client: GammaClient,
+        listener: Listener,
+        counters: CounterWriter,
+        settings: DiscoverySettings,
+        *,
+        wall: Callable[[], int] = wall_ns,
+    ) -> None:
+        self._client = client
+        self._listener = listener
+        self._counters = counters
+        self._settings = settings
+        self._wall = wall
+        self._wanted = {token: _Wanted(token) for token in settings.tokens}
+        self._listed: dict[str, MarketInfo] = {}
+
+    async def run(self) -> None:
+        """List and release until cancelled; raises only what the listener raised."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for question in self.step(self._wall() / 1e9):
+                    group.create_task(question)
+                await asyncio.sleep(TICK_S)
+
+    def step(self, now_s: float) -> list[Coroutine[Any, Any, None]]:
+        """Release what is over, and give the look-ups that are due now."""
+        settings = self._settings
+        for family in settings.families:
+            for window in windows_wanted(family, now_s, settings.lead_s):
+                if window.slug not in self._wanted:
+                    self._wanted[window.slug] = _Wanted(window.slug, float(window.end_s))
+        questions = []
+        for name, wanted in list(self._wanted.items()):
+            if wanted.end_s and now_s >= wanted.end_s + settings.linger_s:
+                del self._wanted[name]
+                if wanted.market is not None:
+                    self._release(wanted.market)
+            elif wanted.market is None and not wanted.is_asking and now_s >= wanted.next_s:
+                if not wanted.end_s:
+                    questions.append(self._ask_token(wanted))
+                elif now_s < wanted.end_s:
+                    questions.append(self._ask_window(wanted))
+                else:
+                    continue
+                wanted.is_asking = True
+        return questions
+
+    async def _ask_window(self, wanted: _Wanted) -> None:
+        try:
+            market = await self._client.market(wanted.name)
+            if market is None:
+                self._counters.add(Counter.feeds_lookup_empty)
+            elif market.is_closed:
+                log.warning("market_closed", slug=market.slug)
+                market = None
+        except (LookupFailed, GammaError) as error:
+            self._failed(wanted, error)
+            market = None
+        self._answered(wanted, market)
+
+    async def _ask_token(self, wanted: _Wanted) -> None:
+        token, market = wanted.name, None
+        try:
+            for found in await self._client.markets_of([token]):
+                if isinstance(found, GammaError):
+                    raise found
+                if token in found.token_ids:
+                    market = found
+            if market is None:
+                self._counters.add(Counter.feeds_lookup_empty)
+        except (LookupFailed, GammaError) as error:
+            self._failed(wanted, error)
+        try:
+            if market is None and wanted.attempt + 1 >= PLAIN_AFTER_COUNT:
+                market = await self._client.listing(token)
+                if market is not None:
+                    log.warning("market_without_metadata", token=token, market=market.condition_id)
+        except (LookupFailed, GammaError) as error:
+            self._failed(wanted, error)
+        self._answered(wanted, market)
+
+    def _failed(self, wanted: _Wanted, error: Exception) -> None:
+        self._counters.add(Counter.feeds_lookup_failed)
+        log.warning("lookup_failed", market=wanted.name, cause=str(error))
+
+    def _answered(self, wanted: _Wanted, market: MarketInfo | None) -> None:
+        wanted.is_asking = False
+        now_s = self._wall() / 1e9
+        if market is None:
+            wanted.next_s = now_s + retry_s(wanted.attempt, self._settings.jitter())
+            wanted.attempt += 1
+            return
+        wanted.market = market
+        if self._wanted.get(wanted.name) is not wanted:
+            return  # It was over before the answer came.
+        if market.condition_id in self._listed:
+            return  # Both tokens of one market were asked for, or a window and its token.
+        self._listed[market.condition_id] = market
+        log.info("market_listed", slug=market.slug, market=market.condition_id)
+        self._listener.on_listed(market)
+
+    def _release(self, market: MarketInfo) -> None:
+        if self._listed.pop(market.condition_id, None) is not None:
+            log.info("market_released", slug=market.slug, market=market.condition_id)
+            self._listener.on_released(market.condition_id)

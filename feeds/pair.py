@@ -1,0 +1,379 @@
+"""One market of the Polymarket feed: its two books, and the records they become.
+
+A `Pair` takes the market's events, decides whether its books may be published (they agree with
+what the venue claims, or have failed to for too long) and publishes both tops as one `PairBbo`.
+It also writes the market's depth, prints and mids. What is in doubt carries a flag:
+
+    WARMUP   no whole book since the market was listed here
+    RESYNC   the connection is down or was made anew, or a backlog is being read
+    SUSPECT  a held batch never agreed with its best prices, or a frame of this market was lost
+
+The invariant: a record without these flags shows for both tokens the best prices the venue itself
+gave. Where only one token's book is known the other is shown as its mirror, which it is. It knows
+no socket and no timer: `feeds/market_channel.py` drives it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from cache.board import BoardWriter
+from cache.layout import DEPTH_LEVELS, Flag, Proof, Side, tag_of
+from feeds.book import BESTS, PRICES, SIZES, TokenBook, apply_changes, mirror_levels, parse_time_ns
+from feeds.gamma_wire import MarketInfo
+from feeds.polymarket_wire import Change, Message
+from venue.decimals import E9
+
+# Plain integers: arithmetic on an IntFlag costs a microsecond.
+WARMUP = int(Flag.WARMUP)
+SUSPECT = int(Flag.SUSPECT)
+NO_BID = int(Flag.NO_BID)
+NO_ASK = int(Flag.NO_ASK)
+CROSSED = int(Flag.CROSSED)
+RESYNC = int(Flag.RESYNC)
+RESOLVED = int(Flag.RESOLVED)
+NOT_PROVEN = int(Proof.NONE)
+BEST_PRICES = int(Proof.BEST_PRICES)
+SNAPSHOT = int(Proof.SNAPSHOT)
+
+_SIDES = {"BUY": int(Side.BUY), "SELL": int(Side.SELL)}
+
+Top = tuple[int, int, int, int, int]
+"""Bid, size, ask, size as the records have them (0 for an empty side), and the token's flags."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boards:
+    """The boards that pairs write to."""
+
+    pair_bbo: BoardWriter
+    mids: BoardWriter
+    depth: BoardWriter
+    trades: BoardWriter
+
+
+class Pair:
+    """Both books of one market and where they are published."""
+
+    def __init__(self, market: MarketInfo, slot: int, generation: int, boards: Boards) -> None:
+        self.market = market
+        self.tag = tag_of("polymarket", market.condition_id)
+        self.slot = slot
+        self.generation = generation
+        self.first = TokenBook(market.token_ids[0])
+        self.second = TokenBook(market.token_ids[1])
+        self.token_tags = [tag_of("polymarket", token) for token in market.token_ids if token]
+        self.tick_e9 = market.tick_e9
+        self.last_px_e9 = 0
+        self.is_v2 = market.protocol_version == 2
+        self.is_resolved = False
+        self.is_down = True
+        self.is_behind = False
+        self.held_ns = 0
+        """Since when a batch has been held; 0 while the books agree with the venue."""
+        self.recv_ns = 0
+        self.publish_ns = 0
+        self.venue_ts_ns = 0
+        self.batch = 0
+        self._was_ready = False
+        self._is_plain = False
+        self._time_text = ""
+        self._proof = NOT_PROVEN
+        self._proven_ns = 0
+        self._tops: tuple[Top, Top] = ((0, 0, 0, 0, 0), (0, 0, 0, 0, 0))
+        self._values: tuple[int, ...] = ()
+        self._boards = boards
+        self._publish_top = boards.pair_bbo.publish
+        boards.pair_bbo.assign(slot, self.tag, generation)
+        boards.mids.assign(slot, self.tag, generation)
+        for index, tag in enumerate(self.token_tags):
+            boards.depth.assign(2 * slot + index, tag, generation)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a whole book came on this connection."""
+        return self.first.is_ready or self.second.is_ready
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether state may have been lost: only a new whole book helps for sure."""
+        return any(
+            book.is_ready and (book.is_doubted or not book.is_sure)
+            for book in (self.first, self.second)
+        )
+
+    # --- events; ValueError tells of a number that is none, and that state may be lost ----------
+
+    def on_changes(self, message: Message, recv_ns: int) -> bool:
+        """Apply a price_change; publish if the books agree with it, else return False: hold."""
+        if message.timestamp != self._time_text:
+            self._set_time(message.timestamp)
+        changes = message.price_changes
+        assert changes is not None
+        first, second = self.first, self.second
+        if self.venue_ts_ns < first.snapshot_ns or self.venue_ts_ns < second.snapshot_ns:
+            changes = self._newer_than_books(changes)
+        last_first, last_second = apply_changes(first, second, changes)
+        self.recv_ns = recv_ns
+        agree = self._is_plain
+        if last_first is not None:
+            first.claimed_bid = bid = BESTS[last_first.best_bid]
+            first.claimed_ask = ask = BESTS[last_first.best_ask]
+            first.hash, first.hash_time = last_first.hash, message.timestamp
+            agree = agree and first.bid_px == bid and first.ask_px == ask
+        else:
+            agree = False
+        if last_second is not None:
+            second.claimed_bid = bid = BESTS[last_second.best_bid]
+            second.claimed_ask = ask = BESTS[last_second.best_ask]
+            second.hash, second.hash_time = last_second.hash, message.timestamp
+            if agree and second.bid_px == bid and second.ask_px == ask:
+                self._publish_plain(recv_ns)
+                return True
+        return self.settle(recv_ns, BEST_PRICES)
+
+    def on_book(self, message: Message, recv_ns: int) -> None:
+        """Take a whole book; `settle` publishes it, when the other token's came too."""
+        assert message.bids is not None
+        assert message.asks is not None
+        self._set_time(message.timestamp)
+        tick_e9 = PRICES[message.tick_size] if message.tick_size else self.tick_e9
+        book = self._book(message.asset_id)
+        book.replace(message.bids, message.asks)
+        book.snapshot_ns = self.venue_ts_ns
+        book.hash, book.hash_time = message.hash, message.timestamp
+        self.tick_e9 = tick_e9
+        self.is_v2 = self.is_v2 or message.version == "v2"
+        self.recv_ns = recv_ns
+
+    def on_best(self, message: Message, recv_ns: int) -> bool:
+        """Compare a best_bid_ask; return False if the books do not agree: hold.
+
+        It comes before the changes of its batch, stamped up to a millisecond later than they.
+        """
+        if parse_time_ns(message.timestamp) < self.venue_ts_ns:
+            return True
+        book = self._book(message.asset_id)
+        agrees = book.claim(message.best_bid, message.best_ask)
+        if self.held_ns or not agrees:
+            return self.settle(recv_ns, BEST_PRICES)
+        return True
+
+    def on_trade(self, message: Message, recv_ns: int) -> None:
+        """Publish a print, and the last price with it."""
+        book = self._book(message.asset_id)
+        px, qty = PRICES[message.price], SIZES[message.size]
+        venue_ts_ns = parse_time_ns(message.timestamp)
+        is_first = book is self.first
+        self.last_px_e9 = px if is_first else E9 - px
+        flags = self._state_flags()
+        values = (self.batch, 0, recv_ns, time.monotonic_ns(), venue_ts_ns, flags, NOT_PROVEN)
+        self._boards.trades.publish_tagged(
+            0,
+            self.token_tags[0 if is_first else 1],
+            self.generation,
+            (*values, px, qty, 0, self.tag, _SIDES[message.side]),
+        )
+        if not self.held_ns:
+            self.publish()
+
+    def on_tick(self, message: Message) -> None:
+        """Take the market's new tick size."""
+        self.tick_e9 = PRICES[message.new_tick_size]
+        if not self.held_ns:
+            self.publish()
+
+    def on_resolved(self) -> None:
+        self.is_resolved = True
+        self.publish()
+
+    # --- states ---------------------------------------------------------------------------------
+
+    def on_down(self) -> None:
+        """The connection is gone: what it told is history."""
+        self.first.clear()
+        self.second.clear()
+        self.held_ns = 0
+        self.is_down = True
+        self.is_behind = False
+        self.publish()
+
+    def on_subscribed(self) -> None:
+        """A connection carries this market again; the whole books are to come."""
+        self.is_down = False
+
+    def on_behind(self, is_behind: bool) -> None:
+        """A backlog is being read, or has been read."""
+        self.is_behind = is_behind
+        self.publish()
+
+    def on_lost(self) -> None:
+        """A frame that may have been about this market was thrown away."""
+        self.first.is_sure = self.second.is_sure = False
+        self.publish()
+
+    def on_hold_expired(self) -> None:
+        """Publish what never agreed, with the tokens that do not marked SUSPECT."""
+        self.held_ns = 0
+        first, second = self.first, self.second
+        first.is_doubted = first.is_ready and not first.agrees
+        second.is_doubted = second.is_ready and not second.agrees
+        if not first.is_doubted and not second.is_doubted:  # each agrees, but not with the other
+            first.is_doubted = second.is_doubted = not self._mirrored
+        self.publish()
+
+    # --- publishing -----------------------------------------------------------------------------
+
+    def settle(self, recv_ns: int, proof: int) -> bool:
+        """Publish if the books agree with the venue and each other, else return False: hold."""
+        first, second = self.first, self.second
+        if not self.is_ready:
+            return True
+        if (
+            (first.is_ready and not first.agrees)
+            or (second.is_ready and not second.agrees)
+            or not self._mirrored
+        ):
+            self.held_ns = self.held_ns or recv_ns
+            return False
+        self.held_ns = 0
+        first.is_doubted = second.is_doubted = False
+        self._was_ready = True
+        if not self.is_behind:
+            self._proof, self._proven_ns = proof, recv_ns
+        self.publish()
+        return True
+
+    def publish(self) -> None:
+        """Publish both tops as they are known now, with every flag they deserve."""
+        state = self._state_flags()
+        if self.is_ready:
+            self._tops = self._read_tops()
+        yes, no = self._tops
+        sides = (*yes[:4], *no[:4])
+        yes_flags, no_flags = yes[4] | state, no[4] | state
+        self.batch += 1
+        self.publish_ns = now_ns = time.monotonic_ns()
+        prefix = (self.batch, 0, self.recv_ns, now_ns, self.venue_ts_ns, yes_flags | no_flags)
+        rest = (self.last_px_e9, self.tick_e9, self._proven_ns, yes_flags, no_flags)
+        self._values = (*prefix, self._proof, *sides, *rest)
+        self._publish_top(self.slot, self._values)
+        both = self.first.is_ready and self.second.is_ready
+        self._is_plain = not state and both and not self.is_suspect
+
+    def _publish_plain(self, recv_ns: int) -> None:
+        """Publish two whole, agreeing books in no special state: the feed's fast path."""
+        first, second = self.first, self.second
+        bid, ask = first.bid_px, first.ask_px
+        no_bid, no_ask = second.bid_px, second.ask_px
+        self.held_ns = 0
+        self._proof, self._proven_ns = BEST_PRICES, recv_ns
+        if not (0 < bid < ask < E9 and 0 < no_bid < no_ask < E9):
+            self.publish()
+            return
+        self.batch = batch = self.batch + 1
+        self.publish_ns = now_ns = time.monotonic_ns()
+        bids, asks, no_bids, no_asks = first.bids, first.asks, second.bids, second.asks
+        self._values = values = (
+            batch, 0, recv_ns, now_ns, self.venue_ts_ns, 0, BEST_PRICES,
+            bid, bids[bid], ask, asks[ask],
+            no_bid, no_bids[no_bid], no_ask, no_asks[no_ask],
+            self.last_px_e9, self.tick_e9, recv_ns, 0, 0,
+        )  # fmt: skip
+        self._publish_top(self.slot, values)
+
+    def publish_mid(self) -> None:
+        """Put the newest tops on the board of the rolling mids, as they stand."""
+        if self._was_ready:
+            values = self._values
+            self._boards.mids.publish(self.slot, (*values[:3], time.monotonic_ns(), *values[4:]))
+
+    def publish_depth(self) -> None:
+        """Publish both tokens' best levels as they belong to the newest `PairBbo`."""
+        state = self._state_flags()
+        mirrors = (self.second, self.first)
+        for index, book in enumerate((self.first, self.second)[: len(self.token_tags)]):
+            if book.is_ready:
+                bids, asks = book.best_levels(DEPTH_LEVELS)
+                flags = _top(book)[4]
+            elif mirrors[index].is_ready:
+                asks, bids = (mirror_levels(f) for f in mirrors[index].best_levels(DEPTH_LEVELS))
+                flags = _mirror(_top(mirrors[index]))[4]
+            else:
+                continue
+            head = (self.batch, 0, self.recv_ns, time.monotonic_ns(), self.venue_ts_ns)
+            counts = (flags | state, self._proof, len(bids) // 2, len(asks) // 2, self.tick_e9)
+            padded = (*bids, *_PADDING[len(bids) :], *asks, *_PADDING[len(asks) :])
+            self._boards.depth.publish(2 * self.slot + index, (*head, *counts, *padded))
+
+    # --- helpers --------------------------------------------------------------------------------
+
+    @property
+    def _mirrored(self) -> bool:
+        """Whether both tops, where both are known, show the same liquidity."""
+        first, second = self.first, self.second
+        return not (first.is_ready and second.is_ready) or first.mirrors(second)
+
+    def _set_time(self, text: str) -> None:
+        self.venue_ts_ns = parse_time_ns(text)
+        self._time_text = text
+
+    def _book(self, token_id: str) -> TokenBook:
+        if token_id == self.first.token_id:
+            return self.first
+        if token_id == self.second.token_id:
+            return self.second
+        raise ValueError("a token of another market")
+
+    def _newer_than_books(self, changes: list[Change]) -> list[Change]:
+        """Leave out changes that a whole book, stamped later, already contains."""
+        now_ns = self.venue_ts_ns
+        old = {b.token_id for b in (self.first, self.second) if now_ns < b.snapshot_ns}
+        return [change for change in changes if change.asset_id not in old]
+
+    def _state_flags(self) -> int:
+        """What holds for the whole market, whatever its books say."""
+        flags = RESOLVED if self.is_resolved else 0
+        if not self._was_ready:
+            flags |= WARMUP
+        if self.is_down or self.is_behind or (self._was_ready and not self.is_ready):
+            flags |= RESYNC
+        return flags
+
+    def _read_tops(self) -> tuple[Top, Top]:
+        first, second = self.first, self.second
+        if not second.is_ready:
+            top = _top(first)
+            return top, _mirror(top)
+        if not first.is_ready:
+            top = _top(second)
+            return _mirror(top), top
+        return _top(first), _top(second)
+
+
+_PADDING = (0,) * (2 * DEPTH_LEVELS)
+
+
+def _top(book: TokenBook) -> Top:
+    flags = SUSPECT if book.is_doubted or not book.is_sure else 0
+    bid, ask = book.bid_px, book.ask_px
+    if bid >= ask:
+        flags |= CROSSED
+    if ask == E9:
+        flags |= NO_ASK
+        ask = 0
+    if bid == 0:
+        flags |= NO_BID
+    return bid, book.bids.get(bid, 0), ask, book.asks.get(ask, 0), flags
+
+
+def _mirror(top: Top) -> Top:
+    """Show a token's top as that of the other token of its market."""
+    bid, bid_qty, ask, ask_qty, flags = top
+    kept = flags & ~(NO_BID | NO_ASK)
+    if flags & NO_BID:
+        kept |= NO_ASK
+    if flags & NO_ASK:
+        kept |= NO_BID
+    return E9 - ask if ask else 0, ask_qty, E9 - bid if bid else 0, bid_qty, kept

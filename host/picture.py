@@ -1,0 +1,172 @@
+"""The rows of a survey, as typed data: what `penstock status --json` prints, field for field.
+
+Money and sizes are integers in 1e-9, ages are milliseconds. None means unknown; it is never 0.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct, field
+
+
+class ProcessRow(Struct):
+    """One segment's writer, and what the supervisor says of it."""
+
+    role: str
+    liveness: str = "UNKNOWN"
+    state: str = ""
+    pid: int = 0
+    incarnation: int = 0
+    heartbeat_age_ms: int | None = None
+    link_age_ms: int | None = None
+    uptime_s: float | None = None
+    loop_count: int = 0
+    phase: str | None = None
+    restart_count: int | None = None
+    exit_code: int | None = None
+    error: str = ""
+
+
+class BookRow(Struct):
+    """Both tops of one Polymarket market."""
+
+    COPIED: ClassVar = (
+        "yes_bid_px_e9", "yes_bid_qty_e9", "yes_ask_px_e9", "yes_ask_qty_e9",
+        "no_bid_px_e9", "no_bid_qty_e9", "no_ask_px_e9", "no_ask_qty_e9",
+        "last_px_e9", "tick_e9",
+    )  # fmt: skip
+
+    market: str
+    slot: int
+    version: int = 0
+    age_ms: int | None = None
+    flags: list[str] = field(default_factory=list)
+    ends_s: float | None = None
+    yes_bid_px_e9: int = 0
+    yes_bid_qty_e9: int = 0
+    yes_ask_px_e9: int = 0
+    yes_ask_qty_e9: int = 0
+    no_bid_px_e9: int = 0
+    no_bid_qty_e9: int = 0
+    no_ask_px_e9: int = 0
+    no_ask_qty_e9: int = 0
+    last_px_e9: int = 0
+    tick_e9: int = 0
+    strike_e9: int | None = None
+    twap_e9: int | None = None
+    strike_provenance: str = "UNKNOWN"
+
+
+class ReferenceRow(Struct):
+    """The top of book of one reference symbol."""
+
+    COPIED: ClassVar = ("bid_px_e9", "bid_qty_e9", "ask_px_e9", "ask_qty_e9", "last_px_e9")
+
+    symbol: str
+    slot: int
+    version: int = 0
+    age_ms: int | None = None
+    flags: list[str] = field(default_factory=list)
+    bid_px_e9: int = 0
+    bid_qty_e9: int = 0
+    ask_px_e9: int = 0
+    ask_qty_e9: int = 0
+    last_px_e9: int = 0
+    sigma_e9: int | None = None
+    sample_count: int = 0
+
+
+class QuoteRow(Struct):
+    """What a strategy wants on one market, in terms of its first token."""
+
+    COPIED: ClassVar = (
+        "bid_px_e9", "bid_qty_e9", "ask_px_e9", "ask_qty_e9",
+        "fair_px_e9", "model_px_e9", "reference_px_e9", "strike_e9",
+    )  # fmt: skip
+
+    strategy: str
+    market: str
+    version: int = 0
+    age_ms: int | None = None
+    valid_ms: int | None = None
+    reason: str = ""
+    keep: bool = False
+    bid_px_e9: int = 0
+    bid_qty_e9: int = 0
+    ask_px_e9: int = 0
+    ask_qty_e9: int = 0
+    fair_px_e9: int = 0
+    model_px_e9: int = 0
+    reference_px_e9: int = 0
+    strike_e9: int = 0
+
+
+class OrderRow(Struct):
+    """An order that may rest at the venue."""
+
+    COPIED: ClassVar = ("px_e9", "qty_e9", "filled_e9")
+
+    account: str
+    market: str
+    outcome: str
+    side: str = ""
+    state: str = ""
+    px_e9: int = 0
+    qty_e9: int = 0
+    filled_e9: int = 0
+    age_ms: int | None = None
+
+
+class PositionRow(Struct):
+    """The holding of one market."""
+
+    COPIED: ClassVar = (
+        "yes_qty_e9", "no_qty_e9", "cash_e9", "fees_e9", "rebates_e9", "in_flight_e9",
+        "fill_count",
+    )  # fmt: skip
+
+    account: str
+    market: str
+    yes_qty_e9: int = 0
+    no_qty_e9: int = 0
+    cash_e9: int = 0
+    fees_e9: int = 0
+    rebates_e9: int = 0
+    in_flight_e9: int = 0
+    fill_count: int = 0
+    settled: str = "UNKNOWN"
+
+
+class FillRow(Struct):
+    """One execution."""
+
+    COPIED: ClassVar = ("fill_id", "px_e9", "qty_e9", "fee_e9", "rebate_e9")
+
+    account: str
+    market: str
+    outcome: str
+    side: str = ""
+    fill_id: int = 0
+    px_e9: int = 0
+    qty_e9: int = 0
+    fee_e9: int = 0
+    rebate_e9: int = 0
+    is_maker: bool = False
+    age_ms: int | None = None
+
+
+class Picture(Struct):
+    """Everything one look at a namespace saw."""
+
+    namespace: str
+    wall_ns: int
+    processes: list[ProcessRow]
+    books: list[BookRow]
+    references: list[ReferenceRow]
+    quotes: list[QuoteRow]
+    orders: list[OrderRow]
+    positions: list[PositionRow]
+    fills: list[FillRow]
+    counters: dict[str, dict[str, int]]
+    latencies: dict[str, dict[str, list[int]]]

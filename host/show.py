@@ -1,0 +1,233 @@
+"""Makes text of a survey: tables for a terminal, one status line for a log. Pure.
+
+Unknown is shown as `-`, never as 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cache.layout import E9
+from host.picture import Picture, PositionRow
+
+NOTHING = "-"
+_GOOD = {"LIVE", "RUNNING", "QUOTING"}
+_BAD = {"WRITER_DEAD", "STALLED", "FAILED", "UNKNOWN"}
+
+
+def number(value_e9: int | None, places: int = 4) -> str:
+    """Give an integer in 1e-9 with at most `places` decimals; `-` when unknown."""
+    if value_e9 is None:
+        return NOTHING
+    text = f"{value_e9 / E9:,.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def quote(px_e9: int, qty_e9: int, places: int = 4) -> str:
+    """Give a price with its size, or `-` where nobody offers one."""
+    return f"{number(px_e9, places)} x {number(qty_e9, 2)}" if qty_e9 else NOTHING
+
+
+def age(age_ms: int | None) -> str:
+    """Give an age in the unit that reads best."""
+    if age_ms is None:
+        return NOTHING
+    if abs(age_ms) < 10_000:
+        return f"{age_ms} ms"
+    seconds = age_ms // 1000
+    return f"{seconds} s" if abs(seconds) < 600 else f"{seconds // 60} min"
+
+
+def _worded(word: str) -> Text:
+    style = "green" if word in _GOOD else "bold red" if word in _BAD else "yellow"
+    return Text(word, style=style)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        right = name[0] == ">"
+        table.add_column(name.lstrip(">"), justify="right" if right else "left", no_wrap=True)
+    return table
+
+
+def process_table(picture: Picture) -> Table:
+    """Who runs, who does not, and since when."""
+    table = _table(
+        f"processes of {picture.namespace}",
+        "role", "liveness", "state", ">pid", ">incarnation", ">heartbeat", ">link", ">uptime",
+        ">restarts", "supervisor",
+    )  # fmt: skip
+    for row in picture.processes:
+        uptime = age(int(row.uptime_s * 1000)) if row.uptime_s is not None else NOTHING
+        table.add_row(
+            row.role,
+            _worded(row.liveness),
+            row.state,
+            str(row.pid),
+            str(row.incarnation),
+            age(row.heartbeat_age_ms),
+            age(row.link_age_ms),
+            uptime,
+            NOTHING if row.restart_count is None else str(row.restart_count),
+            _worded(row.phase) if row.phase else Text(NOTHING),
+        )
+    return table
+
+
+def book_tables(picture: Picture) -> Iterable[Table]:
+    """What the feeds say."""
+    table = _table(
+        "polymarket",
+        "market", ">Up bid", ">Up ask", ">Down bid", ">Down ask", ">strike", ">twap", ">ends in",
+        ">age", ">version", "flags",
+    )  # fmt: skip
+    for row in picture.books:
+        table.add_row(
+            row.market,
+            quote(row.yes_bid_px_e9, row.yes_bid_qty_e9),
+            quote(row.yes_ask_px_e9, row.yes_ask_qty_e9),
+            quote(row.no_bid_px_e9, row.no_bid_qty_e9),
+            quote(row.no_ask_px_e9, row.no_ask_qty_e9),
+            f"{number(row.strike_e9 or None, 2)} {row.strike_provenance}",
+            number(row.twap_e9 or None, 2),
+            NOTHING if row.ends_s is None else f"{row.ends_s:.0f} s",
+            age(row.age_ms),
+            str(row.version),
+            " ".join(row.flags),
+        )
+    yield table
+    table = _table(
+        "binance", "symbol", ">bid", ">ask", ">last", ">sigma", ">age", ">version", "flags"
+    )
+    for ref in picture.references:
+        table.add_row(
+            ref.symbol,
+            quote(ref.bid_px_e9, ref.bid_qty_e9, 2),
+            quote(ref.ask_px_e9, ref.ask_qty_e9, 2),
+            number(ref.last_px_e9 or None, 2),
+            number(ref.sigma_e9, 4),
+            age(ref.age_ms),
+            str(ref.version),
+            " ".join(ref.flags),
+        )
+    yield table
+
+
+def trading_tables(picture: Picture) -> Iterable[Table]:
+    """What we want, hold and got."""
+    table = _table(
+        "quotes", "strategy", "market", ">bid", ">ask", ">fair", ">model", "reason", ">valid"
+    )
+    for row in picture.quotes:
+        table.add_row(
+            row.strategy,
+            row.market,
+            quote(row.bid_px_e9, row.bid_qty_e9),
+            quote(row.ask_px_e9, row.ask_qty_e9),
+            number(row.fair_px_e9 or None),
+            number(row.model_px_e9 or None),
+            _worded(row.reason),
+            age(row.valid_ms),
+        )
+    yield table
+    table = _table("orders", "account", "market", "outcome", "side", ">order", ">filled", "state")
+    for order in picture.orders:
+        order_text = quote(order.px_e9, order.qty_e9)
+        filled = number(order.filled_e9, 2)
+        table.add_row(
+            order.account, order.market, order.outcome, order.side, order_text, filled, order.state
+        )
+    yield table
+    yield _position_table(picture.positions)
+    table = _table(
+        "last fills", "account", ">fill", "market", "outcome", "side", ">price x size", ">fee",
+        "by", ">ago",
+    )  # fmt: skip
+    for fill in picture.fills:
+        table.add_row(
+            fill.account,
+            str(fill.fill_id),
+            fill.market,
+            fill.outcome,
+            fill.side,
+            quote(fill.px_e9, fill.qty_e9),
+            number(fill.fee_e9),
+            "maker" if fill.is_maker else "taker",
+            age(fill.age_ms),
+        )
+    yield table
+
+
+def _position_table(positions: list[PositionRow]) -> Table:
+    table = _table(
+        "positions", "account", "market", ">Up", ">Down", ">cash", ">fees", ">rebates", ">fills",
+        "settled",
+    )  # fmt: skip
+    for row in positions:
+        table.add_row(
+            row.account,
+            row.market,
+            number(row.yes_qty_e9, 2),
+            number(row.no_qty_e9, 2),
+            number(row.cash_e9),
+            number(row.fees_e9),
+            number(row.rebates_e9),
+            str(row.fill_count),
+            NOTHING if row.settled == "UNKNOWN" else row.settled,
+        )
+    return table
+
+
+def counter_table(picture: Picture) -> Table:
+    """Every counter that is not zero, and the latencies, by role."""
+    table = _table("counters", "role", "name", ">value")
+    for role in sorted(picture.counters):
+        for name, value in picture.counters[role].items():
+            table.add_row(role, name, f"{value:,}")
+        for name, points in picture.latencies.get(role, {}).items():
+            shown = " / ".join(f"{point / 1000:,.0f}" for point in points)
+            table.add_row(role, f"{name} p50 / p99 / p99.9", f"{shown} us")
+    return table
+
+
+def screen(picture: Picture, *, counters: bool = False) -> RenderableType:
+    """Everything, as one page; tables without a row are left out."""
+    tables = [process_table(picture), *book_tables(picture), *trading_tables(picture)]
+    if counters:
+        tables.append(counter_table(picture))
+    shown = [table for table in tables if table.row_count]
+    errors = [Text(row.error, style="red") for row in picture.processes if row.error]
+    return Group(*shown, *errors) if shown else Text(f"nothing runs in {picture.namespace}")
+
+
+def status_line(picture: Picture) -> str:
+    """One line that says how things stand: for logs, and for `make run` without a terminal."""
+    words = []
+    live = sum(row.liveness == "LIVE" for row in picture.processes)
+    words.append(f"live {live}/{len(picture.processes)}")
+    down = [f"{row.role}={row.liveness}" for row in picture.processes if row.liveness != "LIVE"]
+    words.extend(down)
+    for ref in picture.references:
+        flags = f" {'+'.join(ref.flags)}" if ref.flags else ""
+        bid, ask = number(ref.bid_px_e9, 2), number(ref.ask_px_e9, 2)
+        words.append(f"{ref.symbol} {bid}/{ask} {age(ref.age_ms)}{flags}")
+    for book in picture.books:
+        flags = f" {'+'.join(book.flags)}" if book.flags else ""
+        bid, ask = number(book.yes_bid_px_e9), number(book.yes_ask_px_e9)
+        words.append(f"{book.market} Up {bid}/{ask} {age(book.age_ms)}{flags}")
+    for wish in picture.quotes:
+        if (wish.valid_ms or 0) <= 0:
+            continue
+        bid = quote(wish.bid_px_e9, wish.bid_qty_e9)
+        ask = quote(wish.ask_px_e9, wish.ask_qty_e9)
+        words.append(f"quote {bid} | {ask} {wish.reason}")
+    fills = sum(row.fill_count for row in picture.positions)
+    cash = sum(row.cash_e9 for row in picture.positions)
+    words.append(f"orders {len(picture.orders)} fills {fills} cash {number(cash)}")
+    return " · ".join(words)

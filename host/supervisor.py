@@ -1,0 +1,255 @@
+"""Starts the processes in order, keeps them alive, stops them in the order that leaves nothing.
+
+Start: sim, feeds, strategy, executor; each stage waits until the one before says RUN (or is left
+FAILED). Watch: an exit restarts at once, then with growing delay; a heartbeat that stopped is
+answered with SIGKILL; a crash loop is left FAILED and said. Stop: strategy, executor (its orders
+are cancelled), feeds, sim. It is a process like the others, in the same frame, and publishes the
+board `processes` in its own segment. When it dies, its children halt by themselves
+(`host/family.py`).
+
+It knows command lines (`host/roles.py`), not modules, and reads memory only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from cache import segment as segments
+from cache.counters import Counter
+from cache.errors import SegmentError
+from cache.layout import PROCESS, BoardSpec, ProcessPhase, tag_of
+from cache.segment import WriterSegment
+from host import log, process
+from host.child import Child
+from host.clock import NS_PER_MS, NS_PER_S, monotonic_ns
+from host.idle import IdleStrategy
+from host.process import ExitCode
+from host.roles import SUPERVISOR_ROLE, Part, plan
+from host.settings import Config
+from host.view import LiveView, PlainView, open_view
+
+LOG = log.get_log("supervisor")
+BOARDS = (BoardSpec("processes", PROCESS, 32, 8),)
+LOOK_NS = 50 * NS_PER_MS
+"""Longest time between two looks at the children; the death of one wakes us at once."""
+
+STOP_STAGES = 4
+
+
+class Supervisor:
+    """The role: one look at all children is one poll."""
+
+    name = SUPERVISOR_ROLE
+
+    def __init__(
+        self,
+        segment: WriterSegment,
+        config: Config,
+        parts: Sequence[Part],
+        *,
+        view: PlainView | LiveView,
+        keep: bool = False,
+    ) -> None:
+        self._segment = segment
+        self._config = config
+        self._board = segment.board("processes")
+        self._children = [Child(part, config, log_dir=view.log_dir) for part in parts]
+        self._stage = min((part.stage for part in parts), default=0)
+        self._view = view
+        self._keep = keep
+        self._published_ns = 0
+        self._published: list[tuple[int, ...]] = []
+
+    def on_start(self, now_ns: int) -> None:
+        """Give each child its slot; the first are started by the first poll."""
+        for slot, child in enumerate(self._children):
+            self._board.assign(slot, tag_of("process", child.part.role), 0)
+        self._publish(now_ns)
+
+    def poll(self, now_ns: int) -> int:
+        """Watch, restart, start the next stage, publish."""
+        counters = self._segment.counters
+        for child in self._children:
+            hung, was = child.hung_count, child.phase
+            child.watch(now_ns)
+            counters.add(Counter.supervisor_processes_hung, child.hung_count - hung)
+            if child.phase == ProcessPhase.FAILED != was:
+                counters.add(Counter.supervisor_processes_failed)
+            if child.restart_if_due(now_ns):
+                counters.add(Counter.supervisor_processes_restarted)
+        self._start_stage(now_ns)
+        self._publish(now_ns)
+        self._view.show(now_ns)
+        return 0
+
+    def _start_stage(self, now_ns: int) -> None:
+        """Start what is to run now; go on to the next stage when this one is ready."""
+        due = [child for child in self._children if child.part.stage <= self._stage]
+        for child in due:
+            if child.phase == ProcessPhase.STOPPED:
+                child.start(now_ns)
+                self._segment.counters.add(Counter.supervisor_processes_started)
+        if all(child.phase in (ProcessPhase.RUNNING, ProcessPhase.FAILED) for child in due):
+            later = [c.part.stage for c in self._children if c.part.stage > self._stage]
+            self._stage = min(later, default=self._stage)
+
+    @property
+    def failed(self) -> list[str]:
+        """The roles that were given up."""
+        return [c.part.role for c in self._children if c.phase == ProcessPhase.FAILED]
+
+    def _publish(self, now_ns: int) -> None:
+        """Publish each child whose row changed; all of them once a second."""
+        rows = [child.row() for child in self._children]
+        changed = now_ns - self._published_ns >= NS_PER_S
+        if not changed and rows == self._published:
+            return
+        self._published_ns, self._published = now_ns, rows
+        for slot, (child, row) in enumerate(zip(self._children, rows, strict=True)):
+            head = (0, 0, now_ns, now_ns, 0, 0, 0)
+            self._board.publish(slot, (*head, child.part.role.encode(), *row, 0))
+            child.trim_log(self._config.supervisor.log_bytes_max)
+        self._segment.ring()
+
+    def on_halt(self, now_ns: int) -> None:
+        """Stop everything in the safe order, then remove the segments unless told to keep them."""
+        for stage in range(STOP_STAGES):
+            self._stop_all([c for c in self._children if c.part.stop_stage == stage])
+        if self._keep:
+            return
+        for child in self._children:
+            try:
+                segments.remove(child.part.role, namespace=self._config.host.namespace)
+            except SegmentError as error:
+                LOG.warning("segment_kept", role=child.part.role, why=error)
+
+    def _stop_all(self, stopping: list[Child]) -> None:
+        """Ask these processes to halt and wait until they are gone, at most the stop timeout."""
+        for child in stopping:
+            if child.phase != ProcessPhase.FAILED:
+                child.stop()
+        limit_ns = monotonic_ns() + int(self._config.supervisor.stop_timeout_s * NS_PER_S)
+        while not all(child.is_gone for child in stopping):
+            now_ns = monotonic_ns()
+            if now_ns > limit_ns:
+                for child in stopping:
+                    if not child.is_gone:
+                        LOG.error(f"stop_timeout_{child.part.role}", pid=child.pid)
+                        child.signal(signal.SIGKILL)
+            for child in stopping:
+                child.watch(now_ns)
+            with contextlib.suppress(SegmentError):
+                self._segment.heartbeat(now_ns)
+            self._publish(now_ns)
+            time.sleep(0.01)
+
+
+class SignalWait(IdleStrategy):
+    """Sleeps until a signal comes (a child's death is one), or until the next look."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self._read_end, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._previous = signal.signal(signal.SIGCHLD, _ignore)
+        signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+
+    def idle(self, work_count: int, until_ns: int = 0) -> None:
+        wait_ns = LOOK_NS
+        if until_ns:
+            wait_ns = max(0, min(wait_ns, until_ns - monotonic_ns()))
+        if select.select([self._read_end], [], [], wait_ns / NS_PER_S)[0]:
+            os.read(self._read_end, 4096)
+
+    def close(self) -> None:
+        """Give the signals back."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, self._previous)
+        os.close(self._read_end)
+        os.close(self._write_end)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: that there is a handler makes the signal wake `select`."""
+
+
+def supervise(
+    config: Config,
+    parts: Sequence[Part],
+    *,
+    duration_s: float = 0.0,
+    keep: bool = False,
+    live: bool = False,
+) -> int:
+    """Run the supervisor until a signal or for `duration_s`; give its exit code.
+
+    1 where a process had to be left FAILED. Raises AlreadyRunning for a second supervisor.
+    """
+    segment = process.claim(config, SUPERVISOR_ROLE, BOARDS)
+    waiting = SignalWait()
+    view = open_view(config, live=live)
+    role = Supervisor(segment, config, parts, view=view, keep=keep)
+    settings = config.supervisor
+    try:
+        code = process.run_role(
+            segment,
+            role,
+            config,
+            idle=waiting,
+            until_ns=monotonic_ns() + int(duration_s * NS_PER_S) if duration_s else 0,
+            halt_timeout_s=(STOP_STAGES + 1) * settings.stop_timeout_s,
+            remove=not keep,
+        )
+    finally:
+        view.close()
+        waiting.close()
+    if role.failed:
+        print(f"failed: {', '.join(role.failed)}", file=sys.stderr)
+        return ExitCode.FAULT
+    return code
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as a service: `python -m host.supervisor`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m host.supervisor",
+        description="Start every process, keep them alive, stop them in order.",
+        epilog="example: python -m host.supervisor --config my.toml --duration 60",
+    )
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `penstock up` shares with this module."""
+    parser.add_argument("--config", metavar="FILE", help="configuration over penstock.toml")
+    parser.add_argument(
+        "--duration", type=float, default=0.0, metavar="SECONDS", help="stop by itself, exit 0"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the segments when stopping")
+    parser.add_argument("--plain", action="store_true", help="status lines, no live view")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry out the parsed options."""
+    config = process.begin(SUPERVISOR_ROLE, options.config)
+    path = str(Path(options.config).resolve()) if options.config else None
+    return supervise(
+        config,
+        plan(config, path),
+        duration_s=options.duration,
+        keep=options.keep,
+        live=sys.stdout.isatty() and not options.plain,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(process.guarded(main))

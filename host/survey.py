@@ -1,0 +1,258 @@
+"""Reads the memory of one namespace into plain rows: what `status`, `top` and the live view show.
+
+It attaches read-only, asks no process anything, and shows the dead as well as the living. A
+segment that cannot be read is a row with its error, never a hole. Prices stay integers in 1e-9;
+`host/show.py` makes text of them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from cache import segment as segments
+from cache.board import Miss, Snapshot
+from cache.counters import Histogram
+from cache.errors import PenstockError
+from cache.instruments import Directory
+from cache.layout import Flag, OrderState, Outcome, ProcessPhase, Provenance, Reason, Side
+from cache.liveness import Liveness
+from cache.segment import ReaderSegment
+from host.clock import NS_PER_MS
+from host.picture import (
+    BookRow,
+    FillRow,
+    OrderRow,
+    Picture,
+    PositionRow,
+    ProcessRow,
+    QuoteRow,
+    ReferenceRow,
+)
+from host.roles import SUPERVISOR_ROLE
+
+FILLS_SHOWN = 12
+
+
+class Survey:
+    """Looks at a namespace again and again; it stays attached to what has not been replaced."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self._segments: dict[str, ReaderSegment] = {}
+        self._directories: dict[str, Directory] = {}
+        self._names: dict[int, tuple[str, str]] = {}
+        """Tag of a market, token or symbol: its slug and its outcome."""
+
+    def take(self, now_ns: int, wall_ns: int) -> Picture:
+        """Read everything once."""
+        errors = self._attach()
+        self._read_names()
+        roles = sorted({*self._segments, *errors})
+        return Picture(
+            namespace=self.namespace,
+            wall_ns=wall_ns,
+            processes=[self._process(role, now_ns, errors.get(role, "")) for role in roles],
+            books=list(self._books(now_ns, wall_ns)),
+            references=list(self._references(now_ns)),
+            quotes=list(self._quotes(now_ns)),
+            orders=list(self._orders(now_ns)),
+            positions=list(self._positions()),
+            fills=list(self._fills(now_ns)),
+            counters={role: found.counters.all() for role, found in self._segments.items()},
+            latencies={role: self._latencies(found) for role, found in self._segments.items()},
+        )
+
+    def _attach(self) -> dict[str, str]:
+        """Attach what is there and let go of what is not; give the errors by role."""
+        errors = {}
+        there = segments.roles(self.namespace)
+        for role in list(self._segments):
+            if role not in there or not self._segments[role].is_current():
+                del self._segments[role]
+                self._directories.pop(role, None)
+        for role in there:
+            if role in self._segments:
+                continue
+            try:
+                found = ReaderSegment.attach(role, namespace=self.namespace)
+                if "instruments" in found.places():
+                    self._directories[role] = Directory(found)
+                self._segments[role] = found
+            except PenstockError as error:
+                errors[role] = str(error)
+        return errors
+
+    def _read_names(self) -> None:
+        """Remember whose tag is whose, beyond the life of a market: fills speak of old ones."""
+        for directory in self._directories.values():
+            if directory.refresh():
+                for tag, listed in directory.by_tag.items():
+                    self._names[tag] = (listed.slug or listed.id, listed.outcome)
+                    if listed.pair_tag:
+                        self._names[listed.pair_tag] = (listed.slug, "")
+
+    def _name(self, tag: int) -> str:
+        return self._names.get(tag, (f"#{tag:016x}", ""))[0]
+
+    def _process(self, role: str, now_ns: int, error: str) -> ProcessRow:
+        found = self._segments.get(role)
+        board = self._supervised().get(role)
+        row = ProcessRow(role=role, error=error)
+        if board is not None:
+            row.phase = ProcessPhase(board.phase).name
+            row.restart_count, row.exit_code = board.restart_count, board.exit_code
+        if found is None:
+            return row
+        row.liveness = found.liveness(now_ns).name
+        row.state = found.state.name
+        row.pid, row.incarnation = found.pid, found.incarnation
+        row.heartbeat_age_ms = (now_ns - found.heartbeat_ns) // NS_PER_MS
+        row.link_age_ms = (now_ns - found.link_ns) // NS_PER_MS if found.link_ns else None
+        row.uptime_s = (now_ns - found.started_ns) / 1e9
+        row.loop_count = found.loop_count
+        return row
+
+    def _supervised(self) -> dict[str, Snapshot]:
+        """The supervisor's own table, by role."""
+        return {row.name: row for _, row in self._rows(SUPERVISOR_ROLE, "processes")}
+
+    def _rows(self, prefix: str, board_name: str) -> Iterator[tuple[str, Snapshot]]:
+        """Every record there is on a board of the segments whose role begins with `prefix`."""
+        for role, found in self._segments.items():
+            if not role.startswith(prefix) or board_name not in found.places():
+                continue
+            board = found.board(board_name)
+            for slot in range(board.slot_count):
+                record = board.read(slot, 0) if board.version(slot) else Miss.NEVER
+                if not isinstance(record, Miss):
+                    yield role, record
+
+    def _books(self, now_ns: int, wall_ns: int) -> Iterator[BookRow]:
+        for role, directory in self._directories.items():
+            if "pair_bbo" not in (found := self._segments[role]).places():
+                continue
+            board, settlements = found.board("pair_bbo"), found.board("settlement")
+            for pair in sorted(directory.pairs.values(), key=lambda p: p.window_end_ns):
+                row = BookRow(market=pair.yes.slug, slot=pair.pair_slot)
+                if pair.window_end_ns:
+                    row.ends_s = (pair.window_end_ns - wall_ns) / 1e9
+                top = board.read(pair.pair_slot, pair.tag)
+                if isinstance(top, Miss):
+                    row.flags = [top.name]
+                else:
+                    _fill(row, top, BookRow.COPIED)
+                    row.version, row.age_ms = top.version, (now_ns - top.recv_ns) // NS_PER_MS
+                    row.flags = _flags(top, found)
+                settled = settlements.read(pair.pair_slot, pair.tag)
+                if not isinstance(settled, Miss):
+                    _fill(row, settled, ("strike_e9", "twap_e9"))
+                    row.strike_provenance = Provenance(settled.strike_provenance).name
+                yield row
+
+    def _references(self, now_ns: int) -> Iterator[ReferenceRow]:
+        for role, directory in self._directories.items():
+            if "bbo" not in (found := self._segments[role]).places():
+                continue
+            board, features = found.board("bbo"), found.board("features")
+            for tag, listed in directory.by_tag.items():
+                slot = directory.slot_of[tag]
+                row = ReferenceRow(symbol=listed.id, slot=slot)
+                top = board.read(slot, tag)
+                if isinstance(top, Miss):
+                    row.flags = [top.name]
+                else:
+                    _fill(row, top, ReferenceRow.COPIED)
+                    row.version, row.age_ms = top.version, (now_ns - top.recv_ns) // NS_PER_MS
+                    row.flags = _flags(top, found)
+                derived = features.read(slot, tag)
+                if not isinstance(derived, Miss):
+                    row.sigma_e9, row.sample_count = derived.sigma_e9, derived.sample_count
+                yield row
+
+    def _quotes(self, now_ns: int) -> Iterator[QuoteRow]:
+        for role, wish in self._rows("strategy.", "quotes"):
+            row = QuoteRow(strategy=role.partition(".")[2], market=self._name(wish.tag))
+            _fill(row, wish, QuoteRow.COPIED)
+            row.reason = _word(Reason, wish.reason)
+            row.keep = bool(wish.keep)
+            row.valid_ms = (wish.valid_until_ns - now_ns) // NS_PER_MS
+            row.version, row.age_ms = wish.version, (now_ns - wish.publish_ns) // NS_PER_MS
+            yield row
+
+    def _orders(self, now_ns: int) -> Iterator[OrderRow]:
+        open_states = (OrderState.PENDING, OrderState.WORKING, OrderState.CANCELLING)
+        for role, order in self._rows("executor.", "orders"):
+            if order.state in (*open_states, OrderState.UNKNOWN):
+                market, outcome = self._names.get(order.tag, (self._name(order.pair_tag), "?"))
+                row = OrderRow(account=role.partition(".")[2], market=market, outcome=outcome)
+                _fill(row, order, OrderRow.COPIED)
+                row.side, row.state = Side(order.side).name, OrderState(order.state).name
+                row.age_ms = (now_ns - order.created_ns) // NS_PER_MS
+                yield row
+
+    def _positions(self) -> Iterator[PositionRow]:
+        for role, held in self._rows("executor.", "positions"):
+            row = PositionRow(account=role.partition(".")[2], market=self._name(held.tag))
+            _fill(row, held, PositionRow.COPIED)
+            row.settled = _word(Outcome, held.settled)
+            yield row
+
+    def _fills(self, now_ns: int) -> Iterator[FillRow]:
+        """The last fills, oldest first, whatever a stream reader has seen of them."""
+        for role, found in self._segments.items():
+            if not role.startswith("executor.") or "fills" not in found.places():
+                continue
+            board = found.board("fills")
+            newest = board.version(0)
+            kept: deque[Snapshot] = deque(maxlen=FILLS_SHOWN)
+            for version in range(max(1, newest - FILLS_SHOWN + 1), newest + 1):
+                fill = board.read_version(0, version)
+                if not isinstance(fill, Miss):
+                    kept.append(fill)
+            for fill in kept:
+                market, outcome = self._names.get(fill.tag, (self._name(fill.pair_tag), "?"))
+                row = FillRow(account=role.partition(".")[2], market=market, outcome=outcome)
+                _fill(row, fill, FillRow.COPIED)
+                row.side, row.is_maker = Side(fill.side).name, bool(fill.is_maker)
+                row.age_ms = (now_ns - fill.publish_ns) // NS_PER_MS
+                yield row
+
+    def _latencies(self, found: ReaderSegment) -> dict[str, list[int]]:
+        """p50, p99 and p99.9 in nanoseconds of each histogram that has anything in it."""
+        measured = {
+            histogram.name: found.counters.percentiles(histogram, 0.5, 0.99, 0.999)
+            for histogram in Histogram
+        }
+        return {name: list(points) for name, points in measured.items() if points is not None}
+
+
+def _fill(row: object, record: Snapshot, names: tuple[str, ...]) -> None:
+    """Copy the fields that row and record call the same."""
+    for name in names:
+        setattr(row, name, getattr(record, name))
+
+
+def _flags(record: Snapshot, found: ReaderSegment) -> list[str]:
+    """Name the flags; a record of an older incarnation is WARMUP whatever it says."""
+    flags = Flag(record.flags)
+    if record.incarnation != found.incarnation:
+        flags |= Flag.WARMUP
+    return [str(flag.name) for flag in Flag if flag in flags]
+
+
+def _word(kind: type[Reason] | type[Outcome], number: int) -> str:
+    return kind(number).name if number in kind._value2member_map_ else str(number)
+
+
+def check(role: str, namespace: str, now_ns: int) -> str:
+    """Say what is wrong with a role, or nothing when its process is live. Never raises."""
+    try:
+        found = ReaderSegment.attach(role, namespace=namespace)
+    except PenstockError as error:
+        return str(error)
+    liveness = found.liveness(now_ns)
+    if liveness == Liveness.LIVE:
+        return ""
+    age_ms = (now_ns - found.heartbeat_ns) // NS_PER_MS
+    return f"{role} is {liveness.name}: state {found.state.name}, heartbeat {age_ms} ms ago"

@@ -1,0 +1,33 @@
+"""Builds the optional C core; everything else about the package stands in pyproject.toml.
+
+PENSTOCK_BUILD_CORE=1 demands the core (a failed build is an error), =0 leaves it out; otherwise it
+is built where a C compiler and the Python headers are found. PENSTOCK_BUILD_STEPS=1 builds the
+variant with step hooks instead, which the crash tests use and nothing installs.
+"""
+
+import os
+
+from setuptools import Extension, setup
+
+SOURCES = ["cache/_board.c", "cache/_snapshot.c", "cache/_bells.c"]
+HEADERS = ["cache/_board.h", "cache/_layout.h"]
+FLAGS = ["-std=gnu11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
+
+wish = os.environ.get("PENSTOCK_BUILD_CORE", "")
+core = Extension(
+    "cache._board",
+    SOURCES,
+    depends=HEADERS,
+    extra_compile_args=FLAGS,
+    optional=wish != "1",
+)
+if os.environ.get("PENSTOCK_BUILD_STEPS") == "1":
+    core = Extension(
+        "cache._board_steps",
+        SOURCES,
+        depends=HEADERS,
+        extra_compile_args=FLAGS,
+        define_macros=[("BOARD_STEPS", "1")],
+    )
+
+setup(ext_modules=[] if wish == "0" else [core])

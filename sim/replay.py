@@ -1,0 +1,199 @@
+"""Recordings played as a venue: at their own pace, faster, or as fast as the clients read.
+
+Recordings of one venue keep their places to each other (consecutive windows follow each other);
+the two venues start together, whatever their dates. Frames are played untouched: the venue's clock
+is shifted instead (`venue_ns`, and `describe` tells the shift), so that a process whose clock is
+shifted alike finds the recorded window open. What was recorded first of all is not sent but stands
+as the first books, so a subscriber is given them as the venue would.
+
+The invariant: where a replay is follows from the clock and its shift alone, so one that is killed
+and started again with the same shift goes on in the same place. A recording has no settlement
+prices: the TWAP feed is empty, strikes stay unknown.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sim import recordings
+from sim.frames import BN_TICKER, SimFrame
+from sim.listing import Listing
+from sim.recorded_book import RecordedBooks
+from sim.recordings import BINANCE, POLYMARKET
+from sim.source import Json
+
+BATCH_MAX = 1024
+"""Frames given at once: a replay that is behind leaves the event loop some air."""
+
+
+class Tape:
+    """All recordings of one venue as one stream; `loop` begins again at the end."""
+
+    def __init__(self, venue: str, paths: Sequence[Path], *, is_looped: bool = False) -> None:
+        self.venue = venue
+        self.paths = tuple(paths)
+        self.is_looped = is_looped
+        self.round_count = 0
+        self._stream = self._open()
+        self._next: SimFrame | None = next(self._stream, None)
+        if self._next is None:
+            names = ", ".join(str(path) for path in paths)
+            raise recordings.RecordingError(f"{names}: holds no frame of market data")
+        self.first_ns = self._next.t_ns
+        self._last_ns = self.first_ns
+        self._shift_ns = 0
+
+    def _open(self) -> Iterator[SimFrame]:
+        streams = [recordings.frames(path) for path in self.paths]
+        return heapq.merge(*streams, key=lambda frame: frame.t_ns)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self._next is None
+
+    @property
+    def position_ns(self) -> int:
+        """How far the tape has run, from its first frame on."""
+        return self._last_ns - self.first_ns
+
+    def take(self, until_ns: int | None, count_max: int = BATCH_MAX) -> list[SimFrame]:
+        """Take frames up to this far from the first one; with None whatever comes next."""
+        taken: list[SimFrame] = []
+        while self._next is not None and len(taken) < count_max:
+            at_ns = self._next.t_ns + self._shift_ns
+            if until_ns is not None and at_ns - self.first_ns > until_ns:
+                break
+            taken.append(self._next)
+            self._last_ns = at_ns
+            self._next = next(self._stream, None) or self._rewind()
+        return taken
+
+    def _rewind(self) -> SimFrame | None:
+        if not self.is_looped:
+            return None
+        self.round_count += 1
+        # A second of silence between the rounds: no two frames at one moment by accident.
+        self._shift_ns = self._last_ns - self.first_ns + 1_000_000_000
+        self._stream = self._open()
+        return next(self._stream, None)
+
+
+class ReplaySource:
+    """A venue made of recordings. `speed_ratio` 0 is as fast as the clients read."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        speed_ratio: float = 1.0,
+        shift_ns: int | None = None,
+        is_looped: bool = False,
+        is_mirrored: bool = True,
+    ) -> None:
+        by_venue: dict[str, list[Path]] = {}
+        for path in paths:
+            by_venue.setdefault(recordings.venue_of(path), []).append(path)
+        self.tapes = {
+            venue: Tape(venue, chosen, is_looped=is_looped)
+            for venue, chosen in sorted(by_venue.items())
+        }
+        self.speed_ratio = speed_ratio
+        self._is_mirrored = is_mirrored
+        self._shift_ns = shift_ns
+        self._start_ns = 0
+        self._books = RecordedBooks()
+        self._tickers: dict[str, bytes] = {}
+        self._listing = Listing(by_venue.get(POLYMARKET, ()))
+        lead = self.tapes.get(POLYMARKET) or self.tapes[BINANCE]
+        self._lead_ns = lead.first_ns
+        for tape in self.tapes.values():
+            # What stands at the first moment is the first books, not an event.
+            self._apply(tape.take(0))
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether the clock, and not the clients, says when frames are due."""
+        return self.speed_ratio > 0
+
+    def start(self, wall_ns: int) -> None:
+        if self._shift_ns is None:
+            self._shift_ns = self._lead_ns - wall_ns
+        # The moment of the wall clock at which the recordings begin.
+        self._start_ns = self._lead_ns - self._shift_ns
+
+    def venue_ns(self, wall_ns: int) -> int:
+        ratio = self.speed_ratio or 1.0
+        return self._lead_ns + int((wall_ns - self._start_ns) * ratio)
+
+    def due(self, wall_ns: int) -> Sequence[SimFrame]:
+        if not self.is_paced:
+            return ()
+        until_ns = self.venue_ns(wall_ns) - self._lead_ns
+        streams = [self.pull(venue, until_ns) for venue in self.tapes]
+        if len(streams) == 1:
+            return streams[0]
+        timed = [
+            [(frame.t_ns - tape.first_ns, frame) for frame in stream]
+            for tape, stream in zip(self.tapes.values(), streams, strict=True)
+        ]
+        return [frame for _, frame in heapq.merge(*timed, key=lambda item: item[0])]
+
+    def pull(self, venue: str, until_ns: int | None, count_max: int = BATCH_MAX) -> list[SimFrame]:
+        """Take frames of one venue, and what they say of an unseen half, in order."""
+        return self._apply(self.tapes[venue].take(until_ns, count_max))
+
+    def _apply(self, frames: list[SimFrame]) -> list[SimFrame]:
+        """Keep what the frames say; add mirrored ones behind theirs."""
+        out: list[SimFrame] = []
+        for frame in frames:
+            out.append(frame)
+            if frame.channel == BN_TICKER:
+                self._tickers[frame.key[0]] = frame.payload
+            elif frame.key and not frame.channel.startswith("bn."):
+                self._books.apply(frame)
+                mirrored = self._books.mirrored_frame(frame) if self._is_mirrored else None
+                if mirrored is not None:
+                    out.append(mirrored)
+        return out
+
+    def book(self, token: str) -> bytes | None:
+        book = self._books.book(token)
+        if book is None and self._is_mirrored:
+            original = self._listing.original_of(token)
+            book = self._books.mirrored_book(original) if original else None
+        return book
+
+    def market_by_slug(self, slug: str) -> Json | None:
+        return self._listing.by_slug(slug)
+
+    def market_by_id(self, identity: str) -> Json | None:
+        return self._listing.by_id(identity)
+
+    def event_by_slug(self, slug: str) -> Json | None:
+        market = self._listing.by_slug(slug)
+        return self._listing.event_of(market) if market else None
+
+    def twap_points(self, symbol: str, window_seconds: int, count: int) -> Sequence[Json]:
+        return ()
+
+    def book_ticker(self, symbol: str) -> bytes | None:
+        return self._tickers.get(symbol)
+
+    def describe(self, wall_ns: int) -> Json:
+        return {
+            "mode": "replay",
+            "speed_ratio": self.speed_ratio,
+            "wall_shift_ns": self.venue_ns(wall_ns) - wall_ns,
+            "tapes": {
+                venue: {
+                    "files": [path.name for path in tape.paths],
+                    "position_s": round(tape.position_ns / 1e9, 3),
+                    "is_over": tape.is_over,
+                    "round_count": tape.round_count,
+                }
+                for venue, tape in self.tapes.items()
+            },
+        }

@@ -1,0 +1,218 @@
+"""The two-sided maker of up/down markets: one frozen view to one decision, purely.
+
+Each condition that forbids a quote is tried in a fixed order and ends the run with its `Reason`;
+only what passes all of them is priced (`pricing`), blended with the market in log-odds, and quoted
+(`quoting`). The invariant: no quote rests on anything missing, warming up, stale or crossed, on a
+strike that is not known, or beyond the end of the window. A short SUSPECT keeps what rests and
+places nothing new.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cache.gate import Trust
+from cache.layout import E9, Provenance, Reason
+from strategy.pricing import Phase, Window, blend, outlook, probability_up
+from strategy.quoting import Inventory, QuoteParams, Terms, Top, TwoSided, quote, wish
+from strategy.tick import BookView, ReferenceView, TargetQuotes, View
+
+NOTHING = TwoSided()
+
+
+@dataclass(frozen=True, slots=True)
+class MakerParams:
+    """How the maker judges; what decides money is in `quote`.
+
+    Times in nanoseconds, `_e9` in units of 1e-9, ratios as fractions. `open_before_ns`: how long
+    before the window starts quoting begins; `out_before_ns`: how long before its end it is out.
+    """
+
+    quote: QuoteParams
+    market_weight: float
+    market_spread_max_e9: int
+    disagreement_max_e9: int
+    open_before_ns: int
+    out_before_ns: int
+    valid_ns: int
+    keep_ns_max: int
+    strike_min: Provenance
+    sigma_sample_count_min: int
+    shock_z: float
+
+
+class _Fair(NamedTuple):
+    """A fair value with what it was made of, in units of 1e-9."""
+
+    fair_e9: int
+    model_e9: int
+    reference_e9: int
+    disagreement_e9: int
+
+
+def decide(
+    view: View, position: Inventory | None, params: MakerParams, now_ns: int
+) -> TargetQuotes:
+    """Decide what should rest on one market now; `now_ns` is CLOCK_MONOTONIC.
+
+    `position` is None when what we hold is not known, which quotes nothing.
+    """
+    reason = _obstacle(view, position, params)
+    if reason in (Reason.UNTRUSTED_BOOK, Reason.UNTRUSTED_REFERENCE):
+        return _keep_or_withdraw(view, params, now_ns, reason)
+    if reason is not Reason.QUOTING:
+        return _withhold(view, reason)
+    assert view.market is not None
+    window, book, reference = view.market.window, view.book, view.reference
+    assert window is not None
+    assert book is not None
+    assert reference is not None
+    assert position is not None
+    fair = _fair(view, window, book, reference, params)
+    if fair is None:
+        return _withhold(view, Reason.NO_REFERENCE)
+    made = _quotes(view, fair, position, params)
+    reason = _outcome(fair, made, params)
+    if reason is not Reason.QUOTING:
+        made = NOTHING
+    until_out_ns = window.end_ns - params.out_before_ns - view.anchor.wall_ns
+    return TargetQuotes(
+        reason=reason,
+        quotes=made,
+        valid_until_ns=now_ns + min(params.valid_ns, until_out_ns),
+        fair_px_e9=fair.fair_e9,
+        model_px_e9=fair.model_e9,
+        reference_px_e9=fair.reference_e9,
+        strike_e9=view.strike.strike_e9 if view.strike else 0,
+    )
+
+
+def _withhold(view: View, reason: Reason) -> TargetQuotes:
+    """Want nothing; an expiry in the past says so to whoever reads no reason."""
+    strike = view.strike.strike_e9 if view.strike else 0
+    return TargetQuotes(reason, NOTHING, 0, strike_e9=strike)
+
+
+def _keep_or_withdraw(view: View, params: MakerParams, now_ns: int, reason: Reason) -> TargetQuotes:
+    """Keep what rests for a short while when the worst that can be said is SUSPECT."""
+    book, reference = view.book, view.reference
+    assert book is not None
+    assert reference is not None
+    until_ns = book.last_trusted_ns + params.keep_ns_max
+    is_suspect = min(book.trust, reference.trust) is Trust.SUSPECT
+    if not (is_suspect and book.last_trusted_ns and now_ns < until_ns) or view.previous.is_empty:
+        return _withhold(view, reason)
+    window = view.market.window if view.market else None
+    if window is not None:
+        left_ns = window.end_ns - params.out_before_ns - view.anchor.wall_ns
+        until_ns = min(until_ns, now_ns + left_ns)
+    return TargetQuotes(reason, view.previous, until_ns, keep=True)
+
+
+def _obstacle(view: View, position: Inventory | None, params: MakerParams) -> Reason:
+    """Find the first reason not to quote; QUOTING when there is none."""
+    market, book, reference = view.market, view.book, view.reference
+    if market is None:
+        return Reason.NO_MARKET
+    if book is None or book.trust <= Trust.NEVER_SEEN:
+        return Reason.NO_BOOK
+    reason = _window_obstacle(view, market.window, params)
+    if reason is not Reason.QUOTING:
+        return reason
+    if book.trust is Trust.RESOLVED:
+        return Reason.OUTSIDE_WINDOW
+    if reference is None or reference.trust <= Trust.NEVER_SEEN:
+        return Reason.NO_REFERENCE
+    if not book.trust.is_quotable:
+        return Reason.UNTRUSTED_BOOK
+    if not reference.trust.is_quotable:
+        return Reason.UNTRUSTED_REFERENCE
+    if book.tick_e9 <= 0:
+        return Reason.NO_BOOK
+    if reference.sigma_e9 <= 0 or reference.sample_count < params.sigma_sample_count_min:
+        return Reason.NO_VOLATILITY
+    if reference.mid_px_e9 <= 0 or (market.has_basis and view.basis is None):
+        return Reason.NO_REFERENCE
+    return Reason.QUOTING if position is not None else Reason.HALTED
+
+
+def _window_obstacle(view: View, window: Window | None, params: MakerParams) -> Reason:
+    """Judge time and strike: a market without a strike says so even when its time is over."""
+    if window is None:
+        return Reason.NO_STRIKE
+    wall_ns = view.anchor.wall_ns
+    if wall_ns < window.start_ns - params.open_before_ns:
+        return Reason.OUTSIDE_WINDOW
+    if window.phase(wall_ns) >= Phase.OPEN:
+        strike = view.strike
+        if strike is None or strike.strike_e9 <= 0 or strike.provenance < params.strike_min:
+            return Reason.NO_STRIKE
+    if wall_ns >= window.end_ns - params.out_before_ns or window.phase(wall_ns) is Phase.OVER:
+        return Reason.OUTSIDE_WINDOW
+    return Reason.QUOTING
+
+
+def _fair(
+    view: View, window: Window, book: BookView, reference: ReferenceView, params: MakerParams
+) -> _Fair | None:
+    """Price the market; None when an average that this phase needs is not known."""
+    basis, variance = (view.basis.value, view.basis.variance) if view.basis else (0.0, 0.0)
+    seen = outlook(
+        window,
+        view.anchor.wall_ns,
+        reference=reference.mid_px_e9 / E9 - basis,
+        sigma=reference.sigma_e9 / E9,
+        strike=view.strike.strike_e9 / E9 if view.strike and view.strike.strike_e9 else None,
+        average=None if view.average_e9 is None else view.average_e9 / E9 - basis,
+    )
+    if seen is None:
+        return None
+    model = probability_up(seen, basis_variance=variance)
+    market = _market_probability(book, params)
+    return _Fair(
+        fair_e9=round(blend(model, market, market_weight=params.market_weight) * E9),
+        model_e9=round(model * E9),
+        reference_e9=reference.mid_px_e9 - round(basis * E9),
+        disagreement_e9=0 if market is None else round(abs(model - market) * E9),
+    )
+
+
+def _market_probability(book: BookView, params: MakerParams) -> float | None:
+    """Return the market's own opinion; None where a side is empty or the spread says nothing."""
+    if not book.bid_px_e9 or not book.ask_px_e9:
+        return None
+    if book.ask_px_e9 - book.bid_px_e9 > params.market_spread_max_e9:
+        return None
+    return (book.bid_px_e9 + book.ask_px_e9) / (2 * E9)
+
+
+def _quotes(view: View, fair: _Fair, position: Inventory, params: MakerParams) -> TwoSided:
+    """Quote around the fair value; a shock of the reference takes the hysteresis away."""
+    market, book, reference = view.market, view.book, view.reference
+    assert market is not None
+    assert book is not None
+    assert reference is not None
+    is_shock = abs(reference.shock_z_e9) >= params.shock_z * E9
+    return quote(
+        wish(
+            fair.fair_e9,
+            params.quote,
+            disagreement_e9=fair.disagreement_e9,
+            inventory=position,
+        ),
+        Terms(book.tick_e9, market.lot_e9, market.min_qty_e9),
+        params.quote,
+        top=Top(book.bid_px_e9, book.ask_px_e9),
+        inventory=position,
+        previous=NOTHING if is_shock else view.previous,
+    )
+
+
+def _outcome(fair: _Fair, made: TwoSided, params: MakerParams) -> Reason:
+    """Say why nothing is quoted although everything is known, or that something is."""
+    if fair.disagreement_e9 > params.disagreement_max_e9:
+        return Reason.NO_EDGE
+    if not params.quote.px_min_e9 <= fair.fair_e9 <= params.quote.px_max_e9 or made.is_empty:
+        return Reason.LIMIT
+    return Reason.QUOTING

@@ -1,0 +1,164 @@
+"""What one run of a strategy sees and says: frozen inputs under an anchor, and target quotes.
+
+The runner reads every input once, freezes it here, and hands it to a pure strategy; the same view
+gives the same quotes. Missing is a value: None, or a `Trust` that says why. No field has a default
+that could pass for data. It decides nothing and reads no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from cache.gate import Trust
+from cache.layout import Provenance, Reason
+from strategy.pricing import Window
+from strategy.quoting import TwoSided
+
+
+class RunMode(Enum):
+    """What becomes of the quotes."""
+
+    PAPER = "paper"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class RunAnchor:
+    """When, and by whom, a run was frozen: `now_ns` CLOCK_MONOTONIC, read after the boards."""
+
+    now_ns: int
+    wall_ns: int
+    run_id: int
+    strategy_id: str
+    mode: RunMode
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What the directory says of a market; `window` is None where it has none."""
+
+    tag: int
+    slug: str
+    generation: int
+    listed_tick_e9: int
+    lot_e9: int
+    min_qty_e9: int
+    window: Window | None
+    has_basis: bool
+    """Whether it settles on another source than the reference, so that a basis lies between."""
+
+
+@dataclass(frozen=True, slots=True)
+class BookView:
+    """The market's top of book in terms of the first token; prices are 0 where a side is empty."""
+
+    trust: Trust
+    bid_px_e9: int
+    ask_px_e9: int
+    tick_e9: int
+    batch: int
+    version: int
+    age_ns: int
+    recv_ns: int
+    publish_ns: int
+    last_trusted_ns: int
+    """When this market's inputs were last quotable, CLOCK_MONOTONIC; 0 never."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceView:
+    """The reference symbol's top of book and what is derived from it."""
+
+    trust: Trust
+    mid_px_e9: int
+    version: int
+    age_ns: int
+    recv_ns: int
+    publish_ns: int
+    sigma_e9: int
+    """Price per square root of a second; 0 where it is not known, or too old."""
+    sample_count: int
+    shock_z_e9: int
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Reference less settlement source, and the variance of that estimate, in price."""
+
+    value: float
+    variance: float
+
+
+@dataclass(frozen=True, slots=True)
+class StrikeView:
+    """The settlement price at the start of the window; 0 while it is UNKNOWN."""
+
+    strike_e9: int
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One market, frozen: all that its quotes may rest on."""
+
+    anchor: RunAnchor
+    market: Market | None
+    book: BookView | None
+    reference: ReferenceView | None
+    basis: Basis | None
+    strike: StrikeView | None
+    average_e9: int | None
+    """Mean of the reference (basis still in it) over what is known of the running average."""
+    previous: TwoSided
+    """The quotes that stand."""
+
+
+class TargetQuotes(NamedTuple):
+    """The decision on one market, as the record of the board wants it."""
+
+    reason: Reason
+    quotes: TwoSided
+    valid_until_ns: int
+    keep: bool = False
+    fair_px_e9: int = 0
+    model_px_e9: int = 0
+    reference_px_e9: int = 0
+    strike_e9: int = 0
+
+
+def record_values(
+    target: TargetQuotes, view: View, *, strategy_tag: int, publish_ns: int
+) -> tuple[int, ...]:
+    """Flatten a decision into the fields of `target_quotes` behind the three stamps.
+
+    `recv_ns` is when the inputs were frozen: what lies on a board later than that, the decision
+    does not know.
+    """
+    book, reference, quotes = view.book, view.reference, target.quotes
+    return (
+        book.batch if book else 0,
+        0,
+        view.anchor.now_ns,
+        publish_ns,
+        view.anchor.wall_ns,
+        0,
+        0,
+        strategy_tag,
+        target.valid_until_ns,
+        quotes.bid_px_e9,
+        quotes.bid_qty_e9,
+        quotes.ask_px_e9,
+        quotes.ask_qty_e9,
+        target.fair_px_e9,
+        target.model_px_e9,
+        target.reference_px_e9,
+        target.strike_e9,
+        book.version if book else 0,
+        reference.version if reference else 0,
+        book.age_ns if book else 0,
+        reference.age_ns if reference else 0,
+        target.reason,
+        int(target.keep),
+    )
