@@ -26,7 +26,7 @@ static PyObject *miss_never, *miss_busy, *miss_other_tag, *board_error, *struct_
 /* --- test build: steps, lingering, mutants ------------------------------------------------- */
 
 #ifdef BOARD_STEPS
-enum { MUTANT_READ = 1, MUTANT_HISTORY, MUTANT_VERSION_FIRST, MUTANT_NO_CHECK };
+enum { MUTANT_READ = 1, MUTANT_HISTORY, MUTANT_VERSION_FIRST };
 static long steps_left, linger_max, mutant;
 
 static void step(void)
@@ -71,60 +71,51 @@ typedef struct {
     uint32_t incarnation;
 } Board;
 
-static Board *board_new(PyTypeObject *type, PyObject *args, int writes)
+static int board_init(Board *self, PyObject *args, int writes)
 {
     PyObject *name, *memory;
     unsigned int record_id, incarnation = 0;
     unsigned long long versions_at, cells_at, slots, cells;
     if (!PyArg_ParseTuple(args, writes ? "UOIKKKKI" : "UOIKKKK", &name, &memory, &record_id,
                           &versions_at, &cells_at, &slots, &cells, &incarnation))
-        return NULL;
+        return -1;
     Kind *kind = NULL;
     for (int i = 0; i < RECORD_COUNT; i++)
         if (kinds[i].layout->id == record_id)
             kind = &kinds[i];
     if (!kind || cells < 4 || cells & (cells - 1) || !slots || slots > UINT32_MAX
-        || cells > UINT32_MAX) {
+        || cells > UINT32_MAX || self->memory.obj) {
         PyErr_Format(board_error, "board %U: record %u, %llu slots, %llu cells", name, record_id,
                      slots, cells);
-        return NULL;
+        return -1;
     }
-    Board *self = (Board *)type->tp_alloc(type, 0);
-    if (!self)
-        return NULL;
     if (PyObject_GetBuffer(memory, &self->memory, writes ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
-        goto failed;
+        return -1;
     unsigned long long length = self->memory.len, bytes = kind->layout->bytes;
     if (versions_at % 8 || cells_at % 8 || (uintptr_t)self->memory.buf % 8
         || versions_at > length || cells_at > length || slots > (length - versions_at) / 8
         || slots * cells > (length - cells_at) / bytes) {
         PyErr_Format(board_error, "board %U does not lie in its %llu bytes", name, length);
-        goto failed;
+        return -1;
     }
-    Py_INCREF(name);
-    self->name = name;
-    self->kind = kind;
-    self->versions = (Word *)((char *)self->memory.buf + versions_at);
-    self->cells = (char *)self->memory.buf + cells_at;
-    self->slot_count = slots;
-    self->cell_count = cells;
-    self->mask = cells - 1;
-    self->reach = cells - 2 + MUTANT(MUTANT_READ) + (MUTANT(MUTANT_NO_CHECK) ? UINT32_MAX : 0);
-    self->word_count = bytes / 8;
-    self->slot_bytes = bytes * cells;
-    self->incarnation = incarnation;
     if (writes) {
         self->tags = PyMem_Calloc(slots, sizeof *self->tags);
         self->generations = PyMem_Calloc(slots, sizeof *self->generations);
-        if (!self->tags || !self->generations) {
-            PyErr_NoMemory();
-            goto failed;
-        }
+        if (!self->tags || !self->generations)
+            return PyErr_NoMemory(), -1;
     }
-    return self;
-failed:
-    Py_DECREF(self);
-    return NULL;
+    self->name = Py_NewRef(name);
+    self->kind = kind;
+    self->versions = (Word *)((char *)self->memory.buf + versions_at);
+    self->cells = (char *)self->memory.buf + cells_at;
+    self->cell_count = cells;
+    self->mask = cells - 1;
+    self->reach = cells - 2 + MUTANT(MUTANT_READ);
+    self->word_count = bytes / 8;
+    self->slot_bytes = bytes * cells;
+    self->incarnation = incarnation;
+    self->slot_count = slots; /* Last: a board without slots touches no memory. */
+    return 0;
 }
 
 static void board_dealloc(PyObject *object)
@@ -147,8 +138,8 @@ static inline Py_ssize_t slot_of(Board *self, PyObject *argument)
     if ((size_t)slot < self->slot_count)
         return slot;
     if (slot != -1 || !PyErr_Occurred())
-        PyErr_Format(PyExc_IndexError, "board %U has slots 0 to %llu, not %zd", self->name,
-                     (unsigned long long)self->slot_count - 1, slot);
+        PyErr_Format(PyExc_IndexError, "board %S has slots 0 to %lld, not %zd",
+                     self->name ? self->name : Py_None, (long long)self->slot_count - 1, slot);
     return -1;
 }
 
@@ -188,9 +179,9 @@ static inline void copy_cell(const Word *cell, uint64_t *to, size_t word_count)
 
 /* --- readers ------------------------------------------------------------------------------- */
 
-static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
+static int reader_init(PyObject *self, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
-    return (PyObject *)board_new(type, args, 0);
+    return board_init((Board *)self, args, 0);
 }
 
 static PyObject *given_up(Board *self)
@@ -321,7 +312,7 @@ static PyMethodDef reader_methods[] = {
     {NULL},
 };
 static PyType_Slot reader_slots[] = {
-    {Py_tp_doc, "One reader of a board."}, {Py_tp_new, reader_new},
+    {Py_tp_doc, "One reader of a board."}, {Py_tp_init, reader_init},
     {Py_tp_dealloc, board_dealloc}, {Py_tp_members, reader_members},
     {Py_tp_methods, reader_methods}, {0, NULL},
 };
@@ -331,9 +322,9 @@ static PyType_Spec reader_spec = {
 
 /* --- writers ------------------------------------------------------------------------------- */
 
-static PyObject *writer_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
+static int writer_init(PyObject *self, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
-    return (PyObject *)board_new(type, args, 1);
+    return board_init((Board *)self, args, 1);
 }
 
 static int refuse(const LayoutRecord *layout, const LayoutField *field, PyObject *value)
@@ -529,7 +520,7 @@ static PyMethodDef writer_methods[] = {
     {NULL},
 };
 static PyType_Slot writer_slots[] = {
-    {Py_tp_doc, "The one writer of a board."}, {Py_tp_new, writer_new},
+    {Py_tp_doc, "The one writer of a board."}, {Py_tp_init, writer_init},
     {Py_tp_dealloc, board_dealloc}, {Py_tp_members, reader_members},
     {Py_tp_methods, writer_methods}, {0, NULL},
 };

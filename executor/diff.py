@@ -15,8 +15,8 @@ nothing changed it decides nothing new. Its rules, each on the cautious side:
 6. A wanted price that meets the opposite side of the live book, or a live order of our own, is not
    placed: everything is post-only.
 7. What is held of the other token is sold before this token is bought, so that collateral comes
-   back: an ask sells Up where Up is held and buys Down at 1 - p for the rest; a bid sells Down where
-   Down is held and buys Up for the rest. Shares that working sales promise are not held.
+   back: an ask sells Up where Up is held and buys Down at 1 - p for the rest; a bid sells Down
+   where Down is held and buys Up for the rest. Shares that working sales promise are not held.
 
 It knows no limits: `executor/risk.py` judges each placing afterwards.
 """
@@ -31,6 +31,9 @@ from cache.layout import E9, OrderState, Side
 from executor.ledger import Holding
 from executor.market import Book, Market, crosses, face, opposite
 from executor.orders import Order, Provenance
+
+FREEZE_NS = 10_000_000
+"""A strategy may take this long to read all its inputs before it notes the time."""
 
 
 class Mode(IntEnum):
@@ -56,7 +59,8 @@ class Withheld(Enum):
 class Wanted:
     """Target quotes, in terms of the first token; a size of 0 wants nothing on that side.
 
-    `decided_ns` is when the strategy froze its inputs.
+    `decided_ns` is when the strategy froze its inputs, `publish_ns` when it published, `wire_ns`
+    when the bytes of the book that it decided on came.
     """
 
     bid_px_e9: int
@@ -68,6 +72,7 @@ class Wanted:
     keep: bool
     provenance: Provenance
     publish_ns: int = 0
+    wire_ns: int = 0
 
     @property
     def is_sane(self) -> bool:
@@ -172,7 +177,7 @@ def _obstacle(view: View, side: Side, px_e9: int, leaving: Sequence[Order]) -> W
     live = [order for order in view.orders if order.is_live]
     if leaving or any(o.state in _LEAVING and o.face.side is side for o in live):
         return Withheld.CANCEL_ON_ITS_WAY
-    if view.wanted.decided_ns <= view.fill_seen_ns:
+    if view.fill_seen_ns and view.wanted.decided_ns <= view.fill_seen_ns + FREEZE_NS:
         return Withheld.UNSEEN_FILL
     if view.book is None:
         return Withheld.KEEP

@@ -93,7 +93,7 @@ class Holding:
         self.fill_id = fill.fill_id
 
     def merge(self, orders: Iterable[Order]) -> int:
-        """Turn pairs into collateral, but for shares that working sales promise; return how many."""
+        """Turn pairs into collateral, save shares that working sales promise; return how many."""
         yes = no = 0
         for order in orders:
             if order.side is Side.SELL:

@@ -95,7 +95,7 @@ LIVE = frozenset({_S.PENDING, _S.WORKING, _S.CANCELLING, _S.UNKNOWN})
 
 
 class IllegalEvent(Exception):
-    """An event that the order's state does not know: our fault, or a venue that contradicts itself."""
+    """An event that the order's state does not know: a venue that contradicts itself, or us."""
 
 
 @dataclass(frozen=True, slots=True)

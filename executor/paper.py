@@ -43,9 +43,9 @@ from __future__ import annotations
 
 import heapq
 import math
-import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from cache.layout import E9
 from executor.gateway import Report
@@ -54,11 +54,21 @@ from executor.orders import Order, OrderEvent
 from executor.resting import Execution, Queue, Resting
 from venue.fees import maker_rebate_e9, taker_fee_e9
 
-_Z99 = 2.3263478740408408
-"""The 99th percentile of the standard normal distribution."""
+_NORMAL = NormalDist()
+_Z99 = _NORMAL.inv_cdf(0.99)
 
 _LATENCY_TAIL = 10
 """No latency is longer than this many times its 99th percentile."""
+
+_WORD = (1 << 64) - 1
+
+
+def _draw(seed: int, number: int) -> float:
+    """Return draw `number` of a seed, between 0 and 1 and neither (SplitMix64)."""
+    word = (seed + (number + 1) * 0x9E37_79B9_7F4A_7C15) & _WORD
+    word = ((word ^ (word >> 30)) * 0xBF58_476D_1CE4_E5B9) & _WORD
+    word = ((word ^ (word >> 27)) * 0x94D0_49BB_1331_11EB) & _WORD
+    return (((word ^ (word >> 31)) >> 12) + 0.5) / (1 << 52)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +78,12 @@ class Latency:
     p50_ns: int
     p99_ns: int
 
-    def sample(self, source: random.Random) -> int:
-        spread = math.log(max(self.p99_ns, self.p50_ns) / self.p50_ns) / _Z99
-        drawn = self.p50_ns * math.exp(spread * source.gauss(0.0, 1.0))
-        return min(int(drawn), _LATENCY_TAIL * max(self.p99_ns, self.p50_ns))
+    def at(self, quantile: float) -> int:
+        """Return the latency that this fraction of all orders stays under."""
+        longest_ns = max(self.p99_ns, self.p50_ns)
+        spread = math.log(longest_ns / self.p50_ns) / _Z99
+        found_ns = int(self.p50_ns * math.exp(spread * _NORMAL.inv_cdf(quantile)))
+        return min(found_ns, _LATENCY_TAIL * longest_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +120,7 @@ class PaperGateway:
 
     def __init__(self, params: PaperParams) -> None:
         self._params = params
-        self._random = random.Random(params.seed)
+        self._draw_count = 0
         self._queues: dict[int, Queue] = {}
         self._closed: set[int] = set()
         self._versions: dict[int, int] = {}
@@ -124,7 +136,7 @@ class PaperGateway:
 
     def place(self, order: Order, market: Market, now_ns: int) -> None:
         """Send an order: it arrives after a sampled latency."""
-        arrives_ns = now_ns + self._params.place.sample(self._random)
+        arrives_ns = now_ns + self._sample(self._params.place)
         side, px_e9 = order.face
         resting = Resting(order.order_id, side, px_e9, order.qty_e9)
         held = _Held(market, order.is_yes, resting, order.post_only, arrives_ns, arrives_ns)
@@ -136,7 +148,7 @@ class PaperGateway:
         held = self._held.get(order.order_id)
         if held is None:
             return
-        at_ns = max(held.arrives_ns, now_ns + self._params.cancel.sample(self._random))
+        at_ns = max(held.arrives_ns, now_ns + self._sample(self._params.cancel))
         self._at(at_ns, _CANCEL, lambda at_ns: self._cancel(held, at_ns))
 
     def poll(self, now_ns: int) -> list[Report]:
@@ -180,6 +192,10 @@ class PaperGateway:
         self._closed.discard(pair_tag)
 
     # --- the model ----------------------------------------------------------------------------
+
+    def _sample(self, latency: Latency) -> int:
+        self._draw_count += 1
+        return latency.at(_draw(self._params.seed, self._draw_count))
 
     def _at(self, at_ns: int, rank: int, happen: Callable[[int], None]) -> None:
         self._event_count += 1

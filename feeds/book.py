@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from feeds.polymarket_wire import Change, Level
+from feeds.polymarket_wire import Change, Level, Message
 from venue.decimals import E9, format_e9, parse_e9
 
 UNKNOWN = -1
@@ -89,8 +89,9 @@ def parse_time_ns(text: str) -> int:
 class TokenBook:
     """Levels of one token, and what the venue last claimed of them.
 
-    `is_ready`: a whole book came. `is_sure`: no frame was lost since it did. `is_doubted`: what the
-    venue claimed last stayed unlike the levels. `snapshot_ns`: the venue's time of the whole book.
+    `claim` is the newest event with its best prices, and with its hash where it has one, at the
+    venue's time `claim_time`. `is_ready`: a whole book came. `is_sure`: no frame was lost since.
+    `is_doubted`: the claim stayed unlike the levels. `snapshot_ns`: the whole book's time.
     """
 
     __slots__ = (
@@ -98,10 +99,8 @@ class TokenBook:
         "asks",
         "bid_px",
         "bids",
-        "claimed_ask",
-        "claimed_bid",
-        "hash",
-        "hash_time",
+        "claim",
+        "claim_time",
         "is_doubted",
         "is_ready",
         "is_sure",
@@ -119,14 +118,12 @@ class TokenBook:
         self.asks: dict[int, int] = {}
         self.bid_px = NO_BID
         self.ask_px = NO_ASK
-        self.claimed_bid = UNKNOWN
-        self.claimed_ask = UNKNOWN
+        self.claim: Change | Message | None = None
+        self.claim_time = ""
         self.is_ready = False
         self.is_sure = True
         self.is_doubted = False
         self.snapshot_ns = 0
-        self.hash = ""
-        self.hash_time = ""
 
     def replace(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
         """Take a whole book in place of this one; ValueError leaves the old one as it was."""
@@ -137,28 +134,19 @@ class TokenBook:
             raise OutOfRangeError(f"a book of {len(new_bids)} and {len(new_asks)} levels")
         self.bids, self.asks = new_bids, new_asks
         # The venue sends the best level last; max and min do not rely on it.
-        self.bid_px = self.claimed_bid = max(new_bids, default=NO_BID)
-        self.ask_px = self.claimed_ask = min(new_asks, default=NO_ASK)
+        self.bid_px = max(new_bids, default=NO_BID)
+        self.ask_px = min(new_asks, default=NO_ASK)
         self.is_ready = self.is_sure = True
         self.is_doubted = False
 
-    def claim(self, best_bid: str, best_ask: str) -> bool:
-        """Note what the venue says the best prices are; return whether they are."""
-        self.claimed_bid = bid = BESTS[best_bid]
-        self.claimed_ask = ask = BESTS[best_ask]
-        return (self.bid_px == bid or bid == UNKNOWN) and (self.ask_px == ask or ask == UNKNOWN)
-
     @property
     def agrees(self) -> bool:
-        """Whether the best prices are those the venue last claimed."""
-        return (self.bid_px == self.claimed_bid or self.claimed_bid == UNKNOWN) and (
-            self.ask_px == self.claimed_ask or self.claimed_ask == UNKNOWN
-        )
-
-    @property
-    def is_crossed(self) -> bool:
-        """Whether the book is locked or crossed: bid at or above ask."""
-        return self.bid_px >= self.ask_px
+        """Whether the best prices are those the venue last claimed; ValueError if they are none."""
+        claim = self.claim
+        if claim is None:
+            return True
+        bid, ask = BESTS[claim.best_bid], BESTS[claim.best_ask]
+        return bid in (self.bid_px, UNKNOWN) and ask in (self.ask_px, UNKNOWN)
 
     def mirrors(self, other: TokenBook) -> bool:
         """Whether both tops show the same liquidity, as the two tokens of a market do."""
@@ -207,8 +195,11 @@ def apply_changes(
             book, last_first = first, change
         elif token_id == second_id:
             book, last_second = second, change
-        else:
+        elif second_id:
             raise OutOfRangeError("a token of another market")
+        else:  # a token listed alone: this is how its sibling becomes known
+            second.token_id = second_id = token_id
+            book, last_second = second, change
         px = prices[change.price]
         size = sizes[change.size]
         if change.side == "BUY":

@@ -116,10 +116,11 @@ class SymbolFeatures:
         self._mids: list[int] = []
 
     def restart(self) -> None:
-        """Forget everything: a hole of `HOLE_NS_MAX` or more lies before what comes next."""
+        """Restart the estimate: a hole of `HOLE_NS_MAX` or more lies before what comes next.
+
+        The mids of before stay: a return between two instants needs nothing in between.
+        """
         self.volatility.restart()
-        self._times.clear()
-        self._mids.clear()
 
     def sample(self, second: int, mid_e9: int) -> None:
         """Take the mid of a whole second of the wall clock."""

@@ -15,8 +15,8 @@ no socket and no timer: `feeds/market_channel.py` drives it.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from time import monotonic_ns
 
 from cache.board import BoardWriter
 from cache.layout import DEPTH_LEVELS, Flag, Proof, Side, tag_of
@@ -79,6 +79,7 @@ class Pair:
         self._was_ready = False
         self._is_plain = False
         self._time_text = ""
+        self._snapshot_ns = 0
         self._proof = NOT_PROVEN
         self._proven_ns = 0
         self._tops: tuple[Top, Top] = ((0, 0, 0, 0, 0), (0, 0, 0, 0, 0))
@@ -106,30 +107,49 @@ class Pair:
     # --- events; ValueError tells of a number that is none, and that state may be lost ----------
 
     def on_changes(self, message: Message, recv_ns: int) -> bool:
-        """Apply a price_change; publish if the books agree with it, else return False: hold."""
-        if message.timestamp != self._time_text:
-            self._set_time(message.timestamp)
+        """Apply a price_change; publish if the books agree with it, else return False: hold.
+
+        The feed's hot path: two whole books in no special state, both touched, both agreeing.
+        """
+        text = message.timestamp
+        if text != self._time_text:
+            self._set_time(text)
         changes = message.price_changes
         assert changes is not None
-        first, second = self.first, self.second
-        if self.venue_ts_ns < first.snapshot_ns or self.venue_ts_ns < second.snapshot_ns:
+        if self.venue_ts_ns < self._snapshot_ns:
             changes = self._newer_than_books(changes)
+        first, second = self.first, self.second
         last_first, last_second = apply_changes(first, second, changes)
         self.recv_ns = recv_ns
-        agree = self._is_plain
         if last_first is not None:
-            first.claimed_bid = bid = BESTS[last_first.best_bid]
-            first.claimed_ask = ask = BESTS[last_first.best_ask]
-            first.hash, first.hash_time = last_first.hash, message.timestamp
-            agree = agree and first.bid_px == bid and first.ask_px == ask
-        else:
-            agree = False
+            first.claim = last_first
+            first.claim_time = text
         if last_second is not None:
-            second.claimed_bid = bid = BESTS[last_second.best_bid]
-            second.claimed_ask = ask = BESTS[last_second.best_ask]
-            second.hash, second.hash_time = last_second.hash, message.timestamp
-            if agree and second.bid_px == bid and second.ask_px == ask:
-                self._publish_plain(recv_ns)
+            second.claim = last_second
+            second.claim_time = text
+        if self._is_plain and last_first is not None and last_second is not None:
+            bid, ask = first.bid_px, first.ask_px
+            no_bid, no_ask = second.bid_px, second.ask_px
+            if (
+                BESTS[last_first.best_bid] == bid
+                and BESTS[last_first.best_ask] == ask
+                and BESTS[last_second.best_bid] == no_bid
+                and BESTS[last_second.best_ask] == no_ask
+                and 0 < bid < ask < E9
+                and 0 < no_bid < no_ask < E9
+            ):
+                self.held_ns = 0
+                self._proof = BEST_PRICES
+                self._proven_ns = recv_ns
+                self.batch = batch = self.batch + 1
+                self.publish_ns = now_ns = monotonic_ns()
+                self._values = values = (
+                    batch, 0, recv_ns, now_ns, self.venue_ts_ns, 0, BEST_PRICES,
+                    bid, first.bids[bid], ask, first.asks[ask],
+                    no_bid, second.bids[no_bid], no_ask, second.asks[no_ask],
+                    self.last_px_e9, self.tick_e9, recv_ns, 0, 0,
+                )  # fmt: skip
+                self._publish_top(self.slot, values)
                 return True
         return self.settle(recv_ns, BEST_PRICES)
 
@@ -141,8 +161,10 @@ class Pair:
         tick_e9 = PRICES[message.tick_size] if message.tick_size else self.tick_e9
         book = self._book(message.asset_id)
         book.replace(message.bids, message.asks)
-        book.snapshot_ns = self.venue_ts_ns
-        book.hash, book.hash_time = message.hash, message.timestamp
+        book.snapshot_ns = self._snapshot_ns = self.venue_ts_ns
+        # Its claim is its hash; the levels are not kept twice.
+        message.bids = message.asks = None
+        book.claim, book.claim_time = message, message.timestamp
         self.tick_e9 = tick_e9
         self.is_v2 = self.is_v2 or message.version == "v2"
         self.recv_ns = recv_ns
@@ -155,8 +177,8 @@ class Pair:
         if parse_time_ns(message.timestamp) < self.venue_ts_ns:
             return True
         book = self._book(message.asset_id)
-        agrees = book.claim(message.best_bid, message.best_ask)
-        if self.held_ns or not agrees:
+        book.claim = message
+        if self.held_ns or not book.agrees:
             return self.settle(recv_ns, BEST_PRICES)
         return True
 
@@ -168,7 +190,7 @@ class Pair:
         is_first = book is self.first
         self.last_px_e9 = px if is_first else E9 - px
         flags = self._state_flags()
-        values = (self.batch, 0, recv_ns, time.monotonic_ns(), venue_ts_ns, flags, NOT_PROVEN)
+        values = (self.batch, 0, recv_ns, monotonic_ns(), venue_ts_ns, flags, NOT_PROVEN)
         self._boards.trades.publish_tagged(
             0,
             self.token_tags[0 if is_first else 1],
@@ -210,7 +232,9 @@ class Pair:
 
     def on_lost(self) -> None:
         """A frame that may have been about this market was thrown away."""
-        self.first.is_sure = self.second.is_sure = False
+        for book in (self.first, self.second):
+            book.is_sure = False
+            book.claim = None
         self.publish()
 
     def on_hold_expired(self) -> None:
@@ -230,11 +254,9 @@ class Pair:
         first, second = self.first, self.second
         if not self.is_ready:
             return True
-        if (
-            (first.is_ready and not first.agrees)
-            or (second.is_ready and not second.agrees)
-            or not self._mirrored
-        ):
+        # Both are looked at, so that a claim that is no price is refused with its own frame.
+        agree = [not book.is_ready or book.agrees for book in (first, second)]
+        if not all(agree) or not self._mirrored:
             self.held_ns = self.held_ns or recv_ns
             return False
         self.held_ns = 0
@@ -254,7 +276,7 @@ class Pair:
         sides = (*yes[:4], *no[:4])
         yes_flags, no_flags = yes[4] | state, no[4] | state
         self.batch += 1
-        self.publish_ns = now_ns = time.monotonic_ns()
+        self.publish_ns = now_ns = monotonic_ns()
         prefix = (self.batch, 0, self.recv_ns, now_ns, self.venue_ts_ns, yes_flags | no_flags)
         rest = (self.last_px_e9, self.tick_e9, self._proven_ns, yes_flags, no_flags)
         self._values = (*prefix, self._proof, *sides, *rest)
@@ -262,32 +284,11 @@ class Pair:
         both = self.first.is_ready and self.second.is_ready
         self._is_plain = not state and both and not self.is_suspect
 
-    def _publish_plain(self, recv_ns: int) -> None:
-        """Publish two whole, agreeing books in no special state: the feed's fast path."""
-        first, second = self.first, self.second
-        bid, ask = first.bid_px, first.ask_px
-        no_bid, no_ask = second.bid_px, second.ask_px
-        self.held_ns = 0
-        self._proof, self._proven_ns = BEST_PRICES, recv_ns
-        if not (0 < bid < ask < E9 and 0 < no_bid < no_ask < E9):
-            self.publish()
-            return
-        self.batch = batch = self.batch + 1
-        self.publish_ns = now_ns = time.monotonic_ns()
-        bids, asks, no_bids, no_asks = first.bids, first.asks, second.bids, second.asks
-        self._values = values = (
-            batch, 0, recv_ns, now_ns, self.venue_ts_ns, 0, BEST_PRICES,
-            bid, bids[bid], ask, asks[ask],
-            no_bid, no_bids[no_bid], no_ask, no_asks[no_ask],
-            self.last_px_e9, self.tick_e9, recv_ns, 0, 0,
-        )  # fmt: skip
-        self._publish_top(self.slot, values)
-
     def publish_mid(self) -> None:
         """Put the newest tops on the board of the rolling mids, as they stand."""
         if self._was_ready:
             values = self._values
-            self._boards.mids.publish(self.slot, (*values[:3], time.monotonic_ns(), *values[4:]))
+            self._boards.mids.publish(self.slot, (*values[:3], monotonic_ns(), *values[4:]))
 
     def publish_depth(self) -> None:
         """Publish both tokens' best levels as they belong to the newest `PairBbo`."""
@@ -302,7 +303,7 @@ class Pair:
                 flags = _mirror(_top(mirrors[index]))[4]
             else:
                 continue
-            head = (self.batch, 0, self.recv_ns, time.monotonic_ns(), self.venue_ts_ns)
+            head = (self.batch, 0, self.recv_ns, monotonic_ns(), self.venue_ts_ns)
             counts = (flags | state, self._proof, len(bids) // 2, len(asks) // 2, self.tick_e9)
             padded = (*bids, *_PADDING[len(bids) :], *asks, *_PADDING[len(asks) :])
             self._boards.depth.publish(2 * self.slot + index, (*head, *counts, *padded))

@@ -53,7 +53,7 @@ class Change(msgspec.Struct, gc=False):
     hash: str = ""
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, gc=False):
     """One event. What its type does not have is empty."""
 
     event_type: str = ""

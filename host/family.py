@@ -12,6 +12,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 
 from cache import segment
 from cache.errors import SegmentError
@@ -19,6 +20,9 @@ from host.roles import SUPERVISOR_ROLE, plan
 from host.settings import Config
 
 VARIABLE = "PENSTOCK_SUPERVISOR"
+
+SWEEP_TRIES = 100
+SWEEP_STEP_S = 0.01
 
 _PR_SET_PDEATHSIG = 1
 
@@ -55,11 +59,23 @@ def is_orphan() -> bool:
 
 
 def sweep(config: Config) -> list[str]:
-    """Remove each segment of the family whose writer is gone; give the roles that still live."""
-    alive = []
-    for role in (*(part.role for part in plan(config)), SUPERVISOR_ROLE):
-        try:
-            segment.remove(role, namespace=config.host.namespace)
-        except SegmentError:
-            alive.append(role)
+    """Remove each segment of the family whose writer is gone; give the roles that still live.
+
+    The kernel may tell of a death a little before it frees the locks of the dead: look again for
+    a while.
+    """
+    alive = [*(part.role for part in plan(config)), SUPERVISOR_ROLE]
+    for _ in range(SWEEP_TRIES):
+        alive = [role for role in alive if not _removed(role, config.host.namespace)]
+        if not alive:
+            break
+        time.sleep(SWEEP_STEP_S)
     return alive
+
+
+def _removed(role: str, namespace: str) -> bool:
+    try:
+        segment.remove(role, namespace=namespace)
+    except SegmentError:
+        return False
+    return True

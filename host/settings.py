@@ -24,6 +24,8 @@ WsUrl = Annotated[str, Meta(pattern=r"^wss?://[^/ ]+")]
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://[^/ ]+")]
 OptionalWsUrl = Annotated[str, Meta(pattern=r"^(wss?://[^/ ]+.*)?$")]
 Symbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]{2,20}$")]
+Amount = Annotated[str, Meta(pattern=r"^[0-9]{1,9}([.][0-9]{1,9})?$")]
+"""A price, size or sum of money: decimal text, because a TOML number would be a float."""
 MarketSlots = Annotated[int, Meta(ge=1, le=4096)]
 
 
@@ -100,14 +102,45 @@ class PolymarketFeed(Section, frozen=True):
     """[feeds.polymarket]: which markets, and how the feed behaves."""
 
     market_slots: MarketSlots
-    families: tuple[str, ...]
-    tokens: tuple[str, ...]
+    families: tuple[Annotated[str, Meta(pattern=r"^[a-z0-9]{2,16}-updown-[0-9]{1,3}[mh]$")], ...]
+    tokens: tuple[Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")], ...]
+    lead_s: Annotated[float, Meta(ge=0, le=3_600)]
+    linger_s: Annotated[float, Meta(ge=0, le=3_600)]
+    lookup_timeout_s: Annotated[float, Meta(gt=0, le=60)]
+    official_interval_s: Annotated[float, Meta(ge=1, le=3_600)]
+    twap_silence_s: Annotated[float, Meta(ge=1, le=3_600)]
+    twap_wait_s: Annotated[float, Meta(ge=1, le=30)]
+    strike_proxy: Literal["none", "binance"]
 
 
 class BinanceFeed(Section, frozen=True):
     """[feeds.binance]: which symbols, and how the feed behaves."""
 
-    symbols: tuple[Symbol, ...]
+    symbols: Annotated[tuple[Symbol, ...], Meta(min_length=1)]
+    symbol_slots: Annotated[int, Meta(ge=1, le=512)]
+    feature_interval_ms: Annotated[int, Meta(ge=10, le=1_000)]
+    ticker_silence_ms: Millis
+    trade_silence_ms: Millis
+    connection_age_s_max: Seconds
+    overlap_s: Annotated[float, Meta(gt=0, le=600)]
+    volatility_half_life_s: Annotated[float, Meta(ge=1, le=86_400)]
+    volatility_floor_bps: Annotated[float, Meta(ge=0, le=100)]
+    volatility_jump_z: Annotated[float, Meta(ge=1, le=100)]
+    volatility_jump_half_life_s: Annotated[float, Meta(ge=0.1, le=86_400)]
+
+    def faults(self) -> Iterator[str]:
+        if len(set(self.symbols)) < len(self.symbols):
+            yield "symbols names one twice: take it out"
+        if len(self.symbols) > self.symbol_slots:
+            yield (
+                f"symbol_slots is {self.symbol_slots}: make it at least {len(self.symbols)}, "
+                "the number of symbols"
+            )
+        if 1_000 % self.feature_interval_ms:
+            yield (
+                f"feature_interval_ms is {self.feature_interval_ms}: samples are taken on whole "
+                "seconds, so make it a divisor of 1000"
+            )
 
 
 class Feeds(Section, frozen=True):
@@ -127,10 +160,49 @@ class Executor(Section, frozen=True):
     """[executor]: orders and their limits; what decides money stands in [paper]."""
 
     account: Name
+    strategies: tuple[str, ...]
+    market_slots: MarketSlots
+    order_slots: Annotated[int, Meta(ge=16, le=4096)]
+    policy: Literal["latency_arb", "fast15m", "long"]
+    suspect_ms: Millis
+    orders_per_s: Positive
+    orders_burst: Positive
+    cancels_per_s: Positive
+    cancels_burst: Positive
+
+    def faults(self) -> Iterator[str]:
+        if self.cancels_burst < 2:
+            yield "cancels_burst is 1: make it at least 2, else no order could ever be sent"
 
 
 class Paper(Section, frozen=True):
     """[paper]: play money, the only section whose money values are shipped."""
+
+    px_min: Amount
+    px_max: Amount
+    order_qty_max: Amount
+    market_qty_max: Amount
+    market_loss_max: Amount
+    total_loss_max: Amount
+    orders_open_max: Positive
+    fill_seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    place_latency_ms_p50: Millis
+    place_latency_ms_p99: Millis
+    cancel_latency_ms_p50: Millis
+    cancel_latency_ms_p99: Millis
+    evidence_delay_ms: Millis
+    persist_ms: Millis
+
+    def faults(self) -> Iterator[str]:
+        if not 0 < float(self.px_min) < float(self.px_max) < 1:
+            yield (
+                f"px_min is {self.px_min} and px_max {self.px_max}: prices lie between 0 and 1, "
+                "so write 0 < px_min < px_max < 1"
+            )
+        for name in ("place_latency_ms", "cancel_latency_ms"):
+            p50, p99 = getattr(self, f"{name}_p50"), getattr(self, f"{name}_p99")
+            if p99 < p50:
+                yield f"{name}_p99 is {p99}: make it at least {name}_p50, {p50}"
 
 
 class Sim(Section, frozen=True):
@@ -141,12 +213,15 @@ class Sim(Section, frozen=True):
     port: Port
     mode: Literal["model", "replay"]
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    recording: str
+    recordings: tuple[str, ...]
     speed_ratio: Annotated[float, Meta(ge=0, le=1_000)]
+    loop: bool
+    mirror: bool
+    connection_age_s_max: Annotated[float, Meta(ge=0, le=86_400)]
 
     def faults(self) -> Iterator[str]:
-        if self.mode == "replay" and not self.recording:
-            yield 'mode is "replay": set recording to the file to be replayed'
+        if self.mode == "replay" and not self.recordings:
+            yield 'mode is "replay": name in recordings the files to be replayed'
 
 
 class Config(Section, frozen=True):

@@ -13,6 +13,7 @@ came before it was read.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -203,12 +204,16 @@ class BinanceChannel(Channel):
 
     async def keep_alive(self, now_ns: int) -> None:
         await super().keep_alive(now_ns)
-        for client, state in list(self._states.items()):
-            if state.close_ns:
-                if now_ns >= state.close_ns:
-                    await client.close(1001, "server shutdown")
-            elif self._age_ns_max and now_ns - state.joined_ns >= self._age_ns_max:
+        over = [
+            client
+            for client, state in self._states.items()
+            if state.close_ns and now_ns >= state.close_ns
+        ]
+        for client, state in self._states.items():
+            is_old = self._age_ns_max and now_ns - state.joined_ns >= self._age_ns_max
+            if is_old and not state.close_ns:
                 self._announce(client, now_ns, self._shutdown_ns)
+        await asyncio.gather(*(client.close(1001, "server shutdown") for client in over))
 
 
 def _identity(request: object) -> object:

@@ -10,6 +10,7 @@ It makes no market data: the server's pump hands it frames.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -173,22 +174,25 @@ class Channel:
         """Ping who is due and close who did not answer; called about once a second."""
         if not self.pings.interval_ns:
             return
-        for client, heart in list(self._clients.items()):
+        late: list[Client] = []
+        for client, heart in self._clients.items():
             if heart.open_pings and now_ns - heart.open_pings[0][1] > self.pings.timeout_ns:
                 self.tally.clients_dropped += 1
-                await client.close(1008, self.pong_reason)
+                heart.open_pings.clear()
+                late.append(client)
             elif now_ns - heart.pinged_ns >= self.pings.interval_ns and not self.faults.is_mute:
                 payload = str(time.time_ns() // 1_000_000).encode()
                 heart.pinged_ns = now_ns
                 heart.open_pings.append((payload, now_ns))
                 client.send(encode(payload, PING))
+        await asyncio.gather(*(client.close(1008, self.pong_reason) for client in late))
 
     async def drop(self, code: int = 0, reason: str = "") -> int:
         """End every connection, with a close code or (0) without a word; return how many."""
         clients = self.clients
-        for client in clients:
-            if code:
-                await client.close(code, reason)
-            else:
+        if code:
+            await asyncio.gather(*(client.close(code, reason) for client in clients))
+        else:
+            for client in clients:
                 client.abort()
         return len(clients)

@@ -112,5 +112,10 @@ class Client:
         self._transport.abort()
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Close with a code; waits a moment for the client's answer."""
-        await self.ws.close(code=code, message=reason.encode())
+        """Close with a code; waits a moment for the client's answer, then does without."""
+        try:
+            async with asyncio.timeout(2 * _CLOSE_TIMEOUT_S):
+                # Not drained: a client that does not read would keep us here.
+                await self.ws.close(code=code, message=reason.encode(), drain=False)
+        except TimeoutError:
+            self._transport.abort()

@@ -49,6 +49,11 @@ class Tape:
         streams = [recordings.frames(path) for path in self.paths]
         return heapq.merge(*streams, key=lambda frame: frame.t_ns)
 
+    def span_ns(self) -> int:
+        """Give the length of one round; reads the recordings through."""
+        last_ns = max(frame.t_ns for path in self.paths for frame in recordings.frames(path))
+        return last_ns - self.first_ns
+
     @property
     def is_over(self) -> bool:
         """Whether nothing more will come."""
@@ -89,7 +94,6 @@ class ReplaySource:
         paths: Sequence[Path],
         *,
         speed_ratio: float = 1.0,
-        shift_ns: int | None = None,
         is_looped: bool = False,
         is_mirrored: bool = True,
     ) -> None:
@@ -102,8 +106,10 @@ class ReplaySource:
         }
         self.speed_ratio = speed_ratio
         self._is_mirrored = is_mirrored
-        self._shift_ns = shift_ns
+        self.shift_ns = 0
+        """What is added to the wall clock at the start to get the recorded time."""
         self._start_ns = 0
+        self._is_resumed = False
         self._books = RecordedBooks()
         self._tickers: dict[str, bytes] = {}
         self._listing = Listing(by_venue.get(POLYMARKET, ()))
@@ -119,10 +125,19 @@ class ReplaySource:
         return self.speed_ratio > 0
 
     def start(self, wall_ns: int) -> None:
-        if self._shift_ns is None:
-            self._shift_ns = self._lead_ns - wall_ns
+        if not self._is_resumed:
+            self.shift_ns = self._lead_ns - wall_ns
         # The moment of the wall clock at which the recordings begin.
-        self._start_ns = self._lead_ns - self._shift_ns
+        self._start_ns = self._lead_ns - self.shift_ns
+
+    def resume(self, behind_ns: int, wall_ns: int) -> None:
+        """Go on where a replay that was killed would be now, unless it would be over."""
+        elapsed_ns = int((wall_ns - behind_ns - self._lead_ns) * (self.speed_ratio or 1.0))
+        is_looped = any(tape.is_looped for tape in self.tapes.values())
+        if not self.is_paced or not behind_ns or elapsed_ns < 0:
+            return
+        if is_looped or elapsed_ns < max(tape.span_ns() for tape in self.tapes.values()):
+            self.shift_ns, self._is_resumed = -behind_ns, True
 
     def venue_ns(self, wall_ns: int) -> int:
         ratio = self.speed_ratio or 1.0
@@ -186,7 +201,7 @@ class ReplaySource:
         return {
             "mode": "replay",
             "speed_ratio": self.speed_ratio,
-            "wall_shift_ns": self.venue_ns(wall_ns) - wall_ns,
+            "clock_behind_ns": wall_ns - self.venue_ns(wall_ns),
             "tapes": {
                 venue: {
                     "files": [path.name for path in tape.paths],

@@ -83,7 +83,7 @@ class SimServer:
         self._runner: web.AppRunner | None = None
 
     def _application(self) -> web.Application:
-        app = web.Application(middlewares=[web.middleware(self._guard)])
+        app = web.Application(middlewares=[self._guard])
         app.router.add_get("/polymarket/ws/market", self.polymarket.handle)
         app.router.add_get("/polymarket/polybolt", self.polybolt.handle)
         app.router.add_get("/binance/stream", self.binance.handle)
@@ -95,6 +95,7 @@ class SimServer:
         Control(by_name, self._rest_faults, self.describe).add_routes(app)
         return app
 
+    @web.middleware
     async def _guard(
         self,
         request: web.Request,

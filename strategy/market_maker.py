@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cache.gate import Trust
 from cache.layout import E9, Provenance, Reason
 from strategy.pricing import Phase, Window, blend, outlook, probability_up
-from strategy.quoting import Inventory, QuoteParams, Terms, Top, TwoSided, quote, wish
+from strategy.quoting import QuoteParams, Terms, Top, TwoSided, quote, wish
 from strategy.tick import BookView, ReferenceView, TargetQuotes, View
 
 NOTHING = TwoSided()
@@ -51,14 +51,13 @@ class _Fair(NamedTuple):
     disagreement_e9: int
 
 
-def decide(
-    view: View, position: Inventory | None, params: MakerParams, now_ns: int
-) -> TargetQuotes:
+def decide(view: View, net_e9: int | None, params: MakerParams, now_ns: int) -> TargetQuotes:
     """Decide what should rest on one market now; `now_ns` is CLOCK_MONOTONIC.
 
-    `position` is None when what we hold is not known, which quotes nothing.
+    `net_e9` is what we hold of the first token less the second; None when that is not known, which
+    quotes nothing.
     """
-    reason = _obstacle(view, position, params)
+    reason = _obstacle(view, net_e9, params)
     if reason in (Reason.UNTRUSTED_BOOK, Reason.UNTRUSTED_REFERENCE):
         return _keep_or_withdraw(view, params, now_ns, reason)
     if reason is not Reason.QUOTING:
@@ -68,11 +67,11 @@ def decide(
     assert window is not None
     assert book is not None
     assert reference is not None
-    assert position is not None
+    assert net_e9 is not None
     fair = _fair(view, window, book, reference, params)
     if fair is None:
         return _withhold(view, Reason.NO_REFERENCE)
-    made = _quotes(view, fair, position, params)
+    made = _quotes(view, fair, net_e9, params)
     reason = _outcome(fair, made, params)
     if reason is not Reason.QUOTING:
         made = NOTHING
@@ -110,7 +109,7 @@ def _keep_or_withdraw(view: View, params: MakerParams, now_ns: int, reason: Reas
     return TargetQuotes(reason, view.previous, until_ns, keep=True)
 
 
-def _obstacle(view: View, position: Inventory | None, params: MakerParams) -> Reason:
+def _obstacle(view: View, net_e9: int | None, params: MakerParams) -> Reason:
     """Find the first reason not to quote; QUOTING when there is none."""
     market, book, reference = view.market, view.book, view.reference
     if market is None:
@@ -134,7 +133,7 @@ def _obstacle(view: View, position: Inventory | None, params: MakerParams) -> Re
         return Reason.NO_VOLATILITY
     if reference.mid_px_e9 <= 0 or (market.has_basis and view.basis is None):
         return Reason.NO_REFERENCE
-    return Reason.QUOTING if position is not None else Reason.HALTED
+    return Reason.QUOTING if net_e9 is not None else Reason.HALTED
 
 
 def _window_obstacle(view: View, window: Window | None, params: MakerParams) -> Reason:
@@ -187,7 +186,7 @@ def _market_probability(book: BookView, params: MakerParams) -> float | None:
     return (book.bid_px_e9 + book.ask_px_e9) / (2 * E9)
 
 
-def _quotes(view: View, fair: _Fair, position: Inventory, params: MakerParams) -> TwoSided:
+def _quotes(view: View, fair: _Fair, net_e9: int, params: MakerParams) -> TwoSided:
     """Quote around the fair value; a shock of the reference takes the hysteresis away."""
     market, book, reference = view.market, view.book, view.reference
     assert market is not None
@@ -199,12 +198,12 @@ def _quotes(view: View, fair: _Fair, position: Inventory, params: MakerParams) -
             fair.fair_e9,
             params.quote,
             disagreement_e9=fair.disagreement_e9,
-            inventory=position,
+            net_e9=net_e9,
         ),
         Terms(book.tick_e9, market.lot_e9, market.min_qty_e9),
         params.quote,
         top=Top(book.bid_px_e9, book.ask_px_e9),
-        inventory=position,
+        net_e9=net_e9,
         previous=NOTHING if is_shock else view.previous,
     )
 

@@ -1,6 +1,7 @@
 """From a fair value to two quotes: skew, spread, ticks, limits, hysteresis; exact integers.
 
-Everything is in terms of the first token (Up), prices and sizes in units of 1e-9. An ask needs no
+Everything is in terms of the first token (Up), prices and sizes in units of 1e-9; the net position
+is what is held of the first token less what is held of the second. An ask needs no
 inventory: what is not held becomes a purchase of the other token at 1 - p, so both sides are sized
 by how far they may take the net position. The invariants: no quote lies beyond what the fair value
 allows by more than the hysteresis; both are on the tick grid, inside the price limits, the right
@@ -30,13 +31,6 @@ class Top(NamedTuple):
 
     bid_px_e9: int
     ask_px_e9: int
-
-
-class Inventory(NamedTuple):
-    """Net holding (first token less second), and shares of orders with unknown outcome."""
-
-    net_e9: int
-    in_flight_e9: int
 
 
 class TwoSided(NamedTuple):
@@ -114,16 +108,20 @@ def _ask(wanted: int, top: Top, tick: int, params: QuoteParams) -> int:
     return px if px <= min(params.px_max_e9, E9 - tick) else 0
 
 
-def _sizes(terms: Terms, params: QuoteParams, inventory: Inventory) -> tuple[int, int]:
-    """Size both sides by the room the position limit leaves, counting in-flight as both."""
-    room = params.position_qty_max_e9 - inventory.in_flight_e9
+def _sizes(terms: Terms, params: QuoteParams, net_e9: int) -> tuple[int, int]:
+    """Size both sides by the room the position limit leaves.
+
+    A wanted size is all that may rest on its side, orders in flight included: they are not taken
+    off here a second time, or each order sent would shrink the wish that sent it.
+    """
+    room = params.position_qty_max_e9
 
     def cut(room_e9: int) -> int:
         size = min(params.qty_e9, room_e9)
         size -= size % terms.lot_e9 if terms.lot_e9 > 0 else 0
         return size if size > 0 and size >= terms.min_qty_e9 else 0
 
-    return cut(room - inventory.net_e9), cut(room + inventory.net_e9)
+    return cut(room - net_e9), cut(room + net_e9)
 
 
 def _keeps_bid(previous: int, wanted: Wish, fresh: int, *, band: int, tick: int) -> bool:
@@ -146,7 +144,7 @@ def quote(
     params: QuoteParams,
     *,
     top: Top,
-    inventory: Inventory,
+    net_e9: int,
     previous: TwoSided,
 ) -> TwoSided:
     """Make the two quotes. `previous` are those that stand; empty ones take no part.
@@ -166,7 +164,7 @@ def quote(
         bid, ask = fresh  # Two kept quotes can meet where the spread is narrower than the band.
     if bid and ask and bid >= ask:
         return TwoSided()
-    bid_qty, ask_qty = _sizes(terms, params, inventory)
+    bid_qty, ask_qty = _sizes(terms, params, net_e9)
     return TwoSided(
         bid if bid_qty else 0, bid_qty if bid else 0, ask if ask_qty else 0, ask_qty if ask else 0
     )

@@ -1,0 +1,314 @@
+"""The Binance feed: connections in, boards out.
+
+Each connection is a `Lane`: a `Session` on the combined stream, subscribed by its URL. There is one
+as a rule, and two while one takes over from the other: before the 24 h cut, on `serverShutdown` and
+when a stream has gone silent, a new lane is opened and overlaps the old one until it delivers;
+`SymbolSlot` drops the duplicates by the venue's ids, so nothing is lost between them.
+
+A symbol can be trusted while some lane is connected, not behind, and has been on since the newest
+ticker (a new lane must bring one, unless it overlapped a trusted one). The invariant: when there is
+no such lane the symbol's slot is RESYNC before anything else of it is published. LIST_SUBSCRIPTIONS
+is the question whose answer is read in order behind a backlog. A timer on whole fractions of the
+wall-clock second publishes features, and samples on the second.
+
+Frames are read by `feeds/binance_wire.py`, symbols kept by `feeds/binance_slot.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from cache.counters import Counter, Histogram
+from cache.layout import BBO, E9, FEATURES, INSTRUMENT, SAMPLE, TRADE, BoardSpec
+from cache.segment import ReaderSegment, WriterSegment
+from feeds.binance_lane import Lane, Silence, stream_url
+from feeds.binance_slot import Boards, SymbolSlot
+from feeds.binance_wire import (
+    BookTicker,
+    Rejected,
+    Reply,
+    Shutdown,
+    Trade,
+    VenueError,
+    parse,
+    stream_names,
+)
+from feeds.features import VolatilityParams
+from host.clock import monotonic_ns, wall_ns
+from host.log import get_log
+from host.settings import BinanceFeed as Settings
+
+ROLE: Final = "feed.binance.0"
+CELL_COUNT: Final = 8
+SAMPLE_CELL_COUNT: Final = 128
+TRADE_CELL_COUNT: Final = 4096
+LATE_NS: Final = 250_000_000
+"""A timer this late does not sample: the mid is not that of the second any more."""
+
+BRIDGE_NS_MIN: Final = 1 * E9
+"""Least time between two new lanes: the venue bounds the connections of an address."""
+
+log = get_log("feeds")
+
+
+def boards(settings: Settings) -> tuple[BoardSpec, ...]:
+    """The boards of the segment."""
+    count = settings.symbol_slots
+    return (
+        BoardSpec("instruments", INSTRUMENT, count, 4),
+        BoardSpec("bbo", BBO, count, CELL_COUNT),
+        BoardSpec("features", FEATURES, count, CELL_COUNT),
+        BoardSpec("samples", SAMPLE, count, SAMPLE_CELL_COUNT),
+        BoardSpec("trades", TRADE, 1, TRADE_CELL_COUNT),
+    )
+
+
+class BinanceFeed:
+    """The heart of the process `feeds binance`; belongs to its event loop."""
+
+    def __init__(
+        self,
+        segment: WriterSegment,
+        ws_url: str,
+        settings: Settings,
+        *,
+        namespace: str,
+        wall: Callable[[], int] = wall_ns,
+    ) -> None:
+        self.segment = segment
+        self.lanes: list[Lane] = []
+        self._url = stream_url(ws_url, settings.symbols)
+        self._settings = settings
+        self._wall = wall
+        self._wall_offset_ns = wall() - monotonic_ns()
+        self._second = wall() // E9
+        self._counters = segment.counters
+        self._lane_count = 0
+        self._group: asyncio.TaskGroup | None = None
+        self._opened_ns = 0
+        self._is_dirty = False
+        places = Boards(
+            segment.board("bbo"),
+            segment.board("features"),
+            segment.board("samples"),
+            segment.board("trades"),
+        )
+        params = VolatilityParams(
+            settings.volatility_half_life_s,
+            settings.volatility_floor_bps,
+            settings.volatility_jump_z,
+            settings.volatility_jump_half_life_s,
+        )
+        self.slots = {
+            symbol: SymbolSlot(symbol, index, places, segment.counters, params=params)
+            for index, symbol in enumerate(settings.symbols)
+        }
+        self._silences = {
+            symbol: (Silence(settings.ticker_silence_ms), Silence(settings.trade_silence_ms))
+            for symbol in settings.symbols
+        }
+        self._list_instruments()
+        samples = ReaderSegment.attach(ROLE, namespace=namespace).board("samples")
+        now_ns = monotonic_ns()
+        for slot in self.slots.values():
+            slot.recall(samples)
+            slot.publish_now(now_ns)
+        segment.ring()
+
+    def _list_instruments(self) -> None:
+        """Publish the directory: symbol by slot."""
+        board, now_ns = self.segment.board("instruments"), monotonic_ns()
+        texts: dict[str, int | bytes] = {
+            field.name: b"" for field in INSTRUMENT.fields if field.is_text
+        }
+        for slot in self.slots.values():
+            values = {name: texts.get(name, 0) for name in INSTRUMENT.value_names}
+            values |= {"id": slot.symbol.encode(), "recv_ns": now_ns, "publish_ns": now_ns}
+            board.assign(slot.slot, slot.tag, slot.generation)
+            board.publish(slot.slot, tuple(values.values()))
+        self.segment.bump_epoch()
+
+    async def run(self) -> None:
+        """Keep connections and timer going until cancelled."""
+        interval_ns = self._settings.feature_interval_ms * 10**6
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._open_lane("start")
+            while True:
+                delay_ns = interval_ns - self._wall() % interval_ns
+                due_ns = monotonic_ns() + delay_ns
+                await asyncio.sleep(delay_ns / 1e9)
+                self.tick(monotonic_ns(), self._wall(), due_ns=due_ns)
+
+    # --- frames -----------------------------------------------------------------------------------
+
+    def on_frame(self, lane: Lane, data: bytes | bytearray, recv_ns: int) -> bool:
+        """Take one frame of a lane; True when it was data."""
+        event = parse(data)
+        if isinstance(event, BookTicker):
+            slot = self.slots.get(event.symbol)
+            if slot is None:
+                self._counters.add(Counter.feeds_events_unlisted)
+                return False
+            is_newest = slot.on_ticker(event, recv_ns) or event.update_id == slot.order.last
+            if is_newest and event.symbol not in lane.seen:
+                lane.seen.add(event.symbol)
+                self._judge(slot)
+            return True
+        if isinstance(event, Trade):
+            slot = self.slots.get(event.symbol)
+            if slot is None:
+                self._counters.add(Counter.feeds_events_unlisted)
+                return False
+            if slot.on_trade(event, recv_ns, monotonic_ns()):
+                lag_ns = recv_ns + self._wall_offset_ns - event.event_ns
+                self._counters.record(Histogram.venue_to_wire_ns, lag_ns)
+                self._is_dirty = True
+            return True
+        if isinstance(event, Reply):
+            self._on_reply(lane, event)
+        elif isinstance(event, Shutdown):
+            self._bridge(lane, "server shutdown")
+        elif isinstance(event, Rejected):
+            self._counters.add(Counter.feeds_frames_rejected)
+            self._counters.add(event.cause)
+            log.warning("frame_rejected", lane=lane.number, cause=event.text)
+            self.on_lost()
+        elif isinstance(event, VenueError):
+            self._counters.add(Counter.feeds_requests_refused)
+            log.error("request_refused", lane=lane.number, code=event.code, text=event.text)
+        else:
+            self._counters.add(Counter.feeds_events_unknown)
+        return False
+
+    def _on_reply(self, lane: Lane, event: Reply) -> None:
+        if not isinstance(event.id, int) or event.streams is None:
+            return
+        lane.session.answered(event.id)
+        names = {name for symbol in self.slots for name in stream_names(symbol)}
+        if missing := names.difference(event.streams):
+            log.error("streams_missing", lane=lane.number, streams=",".join(sorted(missing)))
+
+    def on_lost(self) -> None:
+        """A frame was thrown away: any symbol's newest ticker may have been in it."""
+        for slot in self.slots.values():
+            slot.is_doubted = True
+            slot.judge()
+
+    def on_burst(self, lane: Lane, recv_ns: int) -> None:
+        """Publish what one read of the socket changed, then ring."""
+        if not lane.is_behind:
+            self.segment.set_link(recv_ns)
+        self._flush()
+
+    def _flush(self) -> None:
+        now_ns = monotonic_ns()
+        for slot in self.slots.values():
+            self._is_dirty |= slot.flush(now_ns)
+        if self._is_dirty:
+            self._is_dirty = False
+            self.segment.ring()
+
+    # --- lanes ------------------------------------------------------------------------------------
+
+    def on_lane_up(self, lane: Lane) -> None:
+        """A lane was connected; alone, it may find the venue's ids set back."""
+        if not any(other.connected_ns for other in self.lanes if other is not lane):
+            for slot in self.slots.values():
+                slot.order.allow_reset()
+                slot.trade_order.allow_reset()
+
+    def on_lane_down(self, lane: Lane, reason: str) -> None:
+        """A lane lost its connection: others inherit what they overlapped, or all is RESYNC."""
+        if lane in self.lanes and lane is not self.lanes[-1]:
+            self._retire(lane, reason)
+        self.on_doubt()
+
+    def on_doubt(self) -> None:
+        """Judge every symbol again: a lane is behind, caught up, or gone."""
+        for slot in self.slots.values():
+            self._judge(slot)
+        self._flush()
+
+    def _judge(self, slot: SymbolSlot) -> None:
+        slot.is_resync = not any(lane.is_current(slot.symbol) for lane in self.lanes)
+        slot.judge()
+
+    def _open_lane(self, reason: str) -> None:
+        assert self._group is not None
+        self._lane_count += 1
+        lane = Lane(self, self._url, self._lane_count)
+        self.lanes.append(lane)
+        self._opened_ns = monotonic_ns()
+        self._group.create_task(lane.session.run())
+        log.info("lane_opened", lane=lane.number, reason=reason)
+
+    def _bridge(self, lane: Lane, reason: str) -> None:
+        """Open a lane beside this one, if it is the newest and connected."""
+        is_newest = bool(self.lanes) and lane is self.lanes[-1]
+        if is_newest and lane.connected_ns and monotonic_ns() - self._opened_ns >= BRIDGE_NS_MIN:
+            self._open_lane(reason)
+
+    def _retire(self, lane: Lane, reason: str) -> None:
+        """Let a lane go; the newest one inherits what it knew, if their connections overlapped."""
+        heir = self.lanes[-1]
+        if heir.connected_ns and not heir.is_behind and not lane.is_behind:
+            heir.seen |= lane.seen
+        self.lanes.remove(lane)
+        lane.session.stop()
+        self._counters.add(Counter.feeds_session_bridged)
+        log.info("lane_retired", lane=lane.number, heir=heir.number, reason=reason)
+
+    def _hand_over(self, now_ns: int) -> None:
+        """Retire the older lanes once the newest delivers, or has been on for long enough."""
+        newest = self.lanes[-1]
+        if len(self.lanes) == 1 or not newest.connected_ns or newest.is_behind:
+            return
+        overlap_ns = now_ns - newest.connected_ns
+        if newest.seen >= self.slots.keys() or overlap_ns > self._settings.overlap_s * E9:
+            for lane in self.lanes[:-1]:
+                self._retire(lane, "handed over")
+            self.on_doubt()
+
+    # --- the clock --------------------------------------------------------------------------------
+
+    def tick(self, now_ns: int, wall_ns: int, *, due_ns: int) -> None:
+        """Watch lanes and streams; publish features, and samples on the second."""
+        self._wall_offset_ns = wall_ns - now_ns
+        second, is_late = wall_ns // E9, now_ns - due_ns > LATE_NS
+        is_second, self._second = second != self._second, second
+        if is_late:
+            # What lies in the socket may be newer by as much: the sessions will say RESYNC.
+            if is_second:
+                self._counters.add(Counter.feeds_samples_missed, len(self.slots))
+            return
+        self._hand_over(now_ns)
+        self._watch(now_ns)
+        for slot in self.slots.values():
+            if is_second:
+                slot.sample(second, now_ns)
+            self._is_dirty |= slot.tick(now_ns)
+        self._flush()
+
+    def _watch(self, now_ns: int) -> None:
+        """Open a new lane where the newest grows too old, or a stream has gone silent."""
+        newest = self.lanes[-1]
+        if not newest.connected_ns:
+            return
+        if now_ns - newest.connected_ns > self._settings.connection_age_s_max * E9:
+            self._bridge(newest, "age")
+        for symbol, (ticker, trade) in self._silences.items():
+            slot = self.slots[symbol]
+            if ticker.judge(now_ns, slot.ticker_ns, newest.connected_ns):
+                self._on_silent(newest, f"{symbol} bookTicker is silent")
+                slot.is_silent = True
+                slot.judge()
+            if trade.judge(now_ns, slot.trade_ns, newest.connected_ns):
+                self._on_silent(newest, f"{symbol} trade is silent")
+
+    def _on_silent(self, lane: Lane, reason: str) -> None:
+        self._counters.add(Counter.feeds_stream_silent)
+        log.warning("stream_silent", lane=lane.number, reason=reason)
+        self._bridge(lane, reason)

@@ -1,0 +1,85 @@
+"""Makes a strike of a reference price where the venue serves none; it is labelled PROXY.
+
+It reads the samples that another feed keeps in shared memory (one mid a second) and averages them
+over the market's averaging time, less the basis: how far such averages were from the venue's own
+points, while there were any. Where no point ever came the basis is not known and left out; the
+same then holds for whoever compares the reference with this strike.
+
+The invariant: too few samples give no price. It publishes nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.board import BoardReader, Miss
+from cache.errors import SegmentError
+from cache.layout import E9, tag_of
+from cache.segment import ReaderSegment
+
+COVER_MIN = 0.9
+"""Share of the seconds of an average that must have been sampled."""
+
+BASIS_KEEP = 0.98
+"""Weight of the old basis when a new point comes."""
+
+
+def mean_before(samples: NDArray[np.void], second: int, length_s: int) -> int:
+    """Mean of the mids of the `length_s` seconds up to `second`; 0 where too few are known."""
+    stamps = samples["wall_ns"]
+    chosen = (stamps > (second - length_s) * E9) & (stamps <= second * E9)
+    count = len(np.unique(stamps[chosen]))
+    if count < COVER_MIN * length_s:
+        return 0
+    mids: list[int] = samples["mid_px_e9"][chosen].tolist()
+    return sum(mids) // len(mids)  # in Python: a sum of such integers leaves 64 bits
+
+
+class ReferenceProxy:
+    """Averages and basis of one reference symbol, from the memory of its feed."""
+
+    def __init__(self, role: str, namespace: str, symbol: str) -> None:
+        self._role = role
+        self._namespace = namespace
+        self._tag = tag_of("binance", symbol)
+        self._segment: ReaderSegment | None = None
+        self._board: BoardReader | None = None
+        self.basis_e9: int | None = None
+
+    def on_point(self, second: int, price_e9: int, length_s: int) -> None:
+        """Track the basis by a point of the venue."""
+        mean_e9 = self._mean(second, length_s)
+        if not mean_e9:
+            return
+        basis_e9 = mean_e9 - price_e9
+        if self.basis_e9 is None:
+            self.basis_e9 = basis_e9
+        else:
+            self.basis_e9 += round((1.0 - BASIS_KEEP) * (basis_e9 - self.basis_e9))
+
+    def strike(self, second: int, length_s: int) -> int:
+        """The reference's average at `second`, less the basis; 0 unknown."""
+        mean_e9 = self._mean(second, length_s)
+        return max(0, mean_e9 - (self.basis_e9 or 0)) if mean_e9 else 0
+
+    def _mean(self, second: int, length_s: int) -> int:
+        board = self._attached()
+        if board is None:
+            return 0
+        for slot in range(board.slot_count):
+            if not isinstance(board.read(slot, self._tag), Miss):
+                samples = board.history(slot, board.cell_count - 2, self._tag)
+                return 0 if isinstance(samples, Miss) else mean_before(samples, second, length_s)
+        return 0
+
+    def _attached(self) -> BoardReader | None:
+        if self._segment is not None and not self._segment.is_current():
+            self._segment = self._board = None
+        if self._segment is None:
+            try:
+                self._segment = ReaderSegment.attach(self._role, namespace=self._namespace)
+                self._board = self._segment.board("samples")
+            except SegmentError:
+                self._segment = None
+        return self._board

@@ -1,0 +1,119 @@
+"""The reference price in the terms of the settlement source: sampled history, averages, basis.
+
+A feed samples the reference once a whole second; from those come the part of a running average
+that is known already, and the basis: by how much the reference lies above the source a market
+settles on, measured over the very seconds that a settlement point averages. The invariant: nothing
+is averaged across a hole of two seconds or more, whichever writer's incarnation took the samples.
+
+Pure; what it is told are whole seconds of the wall clock and prices in units of 1e-9.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.layout import E9, Flag
+from strategy.tick import Basis
+
+JOIN_S_MAX = 3
+"""A hole shorter than 2 s swallows at most two whole seconds, so samples 3 s apart still join."""
+
+_DISTRUSTED = int(Flag.SUSPECT | Flag.CROSSED | Flag.RESYNC | Flag.NO_BID | Flag.NO_ASK)
+
+
+class Samples:
+    """Mids of the reference by whole second, ascending; never changed after it was made."""
+
+    def __init__(self, seconds: NDArray[np.int64], mids_e9: NDArray[np.int64]) -> None:
+        self._seconds = seconds
+        self._mids_e9 = mids_e9
+
+    @classmethod
+    def of_records(cls, records: NDArray[np.void]) -> Samples:
+        """Take the history of a samples board; records that were not to be trusted are left out."""
+        trusted = records[(records["flags"] & _DISTRUSTED) == 0]
+        seconds = trusted["wall_ns"] // E9
+        mids = trusted["mid_px_e9"]
+        # Where the wall clock was set back, only what came after is in order.
+        steps = np.flatnonzero(np.diff(seconds) <= 0)
+        first = int(steps[-1]) + 1 if steps.size else 0
+        return cls(seconds[first:].astype(np.int64), mids[first:].astype(np.int64))
+
+    def mean_e9(self, seconds: range) -> int | None:
+        """Average over whole seconds; None for no seconds, or where a hole lies among them.
+
+        Seconds that a short hole swallowed are interpolated.
+        """
+        if not seconds:
+            return None
+        first, last = seconds[0], seconds[-1]
+        low = int(np.searchsorted(self._seconds, first - JOIN_S_MAX + 1, side="left"))
+        high = int(np.searchsorted(self._seconds, last + JOIN_S_MAX - 1, side="right"))
+        known = self._seconds[low:high]  # Within reach of the ends, where they may join.
+        if not known.size:
+            return None
+        gaps = np.diff(known)
+        if (gaps.size and int(gaps.max()) > JOIN_S_MAX) or known[0] - first >= JOIN_S_MAX:
+            return None
+        if last - known[-1] >= JOIN_S_MAX:
+            return None
+        mids = np.interp(np.arange(first, last + 1), known, self._mids_e9[low:high])
+        return round(float(mids.mean()))
+
+    @property
+    def newest_second(self) -> int:
+        """The last second there is a sample of; 0 when there is none."""
+        return int(self._seconds[-1]) if self._seconds.size else 0
+
+
+NO_SAMPLES = Samples(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class BasisParams:
+    """`half_life_s`: memory of the average. `sd_floor_bps`: least standard deviation, in basis
+    points of the price. `age_s_max`: how old the newest settlement point may be."""
+
+    half_life_s: float
+    sd_floor_bps: float
+    age_s_max: float
+
+
+class BasisTracker:
+    """EWMA of (reference - settlement source) at one price a second, with its variance."""
+
+    def __init__(self, params: BasisParams) -> None:
+        self._params = params
+        self._value = 0.0
+        self._spread = 0.0
+        self._price = 0.0
+        self.newest_s = 0
+        """Second of the last settlement point taken; 0 before any."""
+
+    def add(self, point_s: int, point_e9: int, mean_e9: int) -> None:
+        """Take a settlement point and the reference's mean over the same seconds.
+
+        Points that are not newer than the last are ignored.
+        """
+        if point_s <= self.newest_s or point_e9 <= 0:
+            return
+        now = (mean_e9 - point_e9) / E9
+        self._price = point_e9 / E9
+        if not self.newest_s or point_s - self.newest_s > self._params.age_s_max:
+            self._value, self._spread = now, 0.0
+        else:
+            keep = 0.5 ** ((point_s - self.newest_s) / self._params.half_life_s)
+            away = now - self._value
+            self._value += (1.0 - keep) * away
+            self._spread = keep * (self._spread + (1.0 - keep) * away * away)
+        self.newest_s = point_s
+
+    def basis(self, wall_s: float) -> Basis | None:
+        """Return the estimate; None before the first point, or when the newest is too old."""
+        if not self.newest_s or wall_s - self.newest_s > self._params.age_s_max:
+            return None
+        floor = self._params.sd_floor_bps * 1e-4 * self._price
+        return Basis(self._value, self._spread + floor * floor)

@@ -1,0 +1,287 @@
+"""The supervisor and real processes: kills, hangs, crash loops, order, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cache.board import Miss
+from cache.errors import SegmentError
+from cache.layout import ProcessPhase, State
+from cache.segment import ReaderSegment, remove, roles
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).with_name("run_supervisor.py")
+
+# The names of the shipped configuration: an orphan sweeps the family that its configuration names.
+SIM, FEED, OTHER = "sim", "feed.binance.0", "feed.polymarket.0"
+STRATEGY, EXECUTOR = "strategy.maker", "executor.paper"
+
+
+def wait_for(what: Callable[[], object], timeout_s: float = 20.0) -> None:
+    limit = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+class House:
+    """A supervisor over dummies, in a namespace of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.namespace = f"test-{uuid.uuid4().hex[:8]}"
+        self.folder = folder
+        self.journal = folder / "journal"
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, *parts: tuple[str, int, int, list[str]], duration_s: float = 0.0,
+              **environ: str) -> subprocess.Popen[str]:  # fmt: skip
+        words = ["--journal", str(self.journal)]
+        file = self.folder / f"{uuid.uuid4().hex}.json"
+        file.write_text(json.dumps([[*part[:3], [*words, *part[3]]] for part in parts]))
+        with (self.folder / "stdout").open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(SCRIPT), str(file), str(duration_s)],
+                env=os.environ
+                | {"PYTHONPATH": str(ROOT), "PENSTOCK_HOST_NAMESPACE": self.namespace}
+                | environ,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        return self.process
+
+    @property
+    def output(self) -> str:
+        return (self.folder / "stdout").read_text()
+
+    def table(self) -> dict[str, tuple[int, int, int, ProcessPhase]]:
+        """pid, restarts, exit code and phase of each child, from the supervisor's memory."""
+        try:
+            board = ReaderSegment.attach("supervisor", namespace=self.namespace).board("processes")
+        except SegmentError:
+            return {}
+        rows = (board.read(slot, 0) for slot in range(board.slot_count))
+        return {
+            row.name: (row.pid, row.restart_count, row.exit_code, ProcessPhase(row.phase))
+            for row in rows
+            if not isinstance(row, Miss)
+        }
+
+    def phase(self, role: str) -> ProcessPhase | None:
+        row = self.table().get(role)
+        return row[3] if row else None
+
+    def wait_running(self, *names: str) -> dict[str, int]:
+        wait_for(lambda: all(self.phase(name) == ProcessPhase.RUNNING for name in names))
+        return {name: row[0] for name, row in self.table().items()}
+
+    def stop(self, timeout_s: float = 20.0) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(timeout_s)
+
+    def story(self) -> list[tuple[str, str]]:
+        if not self.journal.exists():
+            return []
+        return [
+            (line.split()[0], line.split()[1]) for line in self.journal.read_text().splitlines()
+        ]
+
+    def close(self) -> None:
+        pids = [row[0] for row in self.table().values() if row[0]]
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        wait_for(lambda: not any(is_alive(pid) for pid in pids))
+        print(self.output, roles(self.namespace))
+        for role in roles(self.namespace):
+            remove(role, namespace=self.namespace)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.close()
+
+
+FAMILY = (
+    (SIM, 0, 3, ["--asyncio", "--start-s", "0.2"]),
+    (FEED, 1, 2, ["--asyncio"]),
+    (OTHER, 1, 2, ["--asyncio"]),
+    (STRATEGY, 2, 0, []),
+    (EXECUTOR, 3, 1, []),
+)
+
+
+def test_processes_start_when_those_before_are_ready_and_stop_in_the_safe_order(
+    house: House,
+) -> None:
+    house.start(*FAMILY)
+    house.wait_running(*(part[0] for part in FAMILY))
+    assert house.stop() == 0, house.output
+    starts = [role for what, role in house.story() if what == "start"]
+    halts = [role for what, role in house.story() if what == "halt"]
+    assert starts[0] == SIM
+    assert {*starts[1:3]} == {FEED, OTHER}
+    assert starts[3:] == [STRATEGY, EXECUTOR]
+    assert halts[:2] == [STRATEGY, EXECUTOR]
+    assert {*halts[2:4]} == {FEED, OTHER}
+    assert halts[4:] == [SIM]
+    assert roles(house.namespace) == []
+
+
+def test_it_stops_by_itself_after_its_duration_and_leaves_nothing(house: House) -> None:
+    process = house.start((FEED, 1, 2, []), duration_s=2.0)
+    pids = house.wait_running(FEED)
+    assert process.wait(20) == 0, house.output
+    assert roles(house.namespace) == []
+    assert not is_alive(pids[FEED])
+
+
+def test_a_killed_child_is_back_at_once(house: House) -> None:
+    house.start(*FAMILY)
+    pids = house.wait_running(*(part[0] for part in FAMILY))
+    for role in (FEED, STRATEGY, EXECUTOR, SIM):
+        before = time.monotonic()
+        os.kill(pids[role], signal.SIGKILL)
+        wait_for(lambda role=role: house.table()[role][0] not in (0, pids[role]))  # type: ignore[misc]
+        wait_for(lambda role=role: house.phase(role) == ProcessPhase.RUNNING)  # type: ignore[misc]
+        print(f"{role} was back after {time.monotonic() - before:.3f} s")
+        _, restarts, code, _ = house.table()[role]
+        assert (restarts, code) == (1, -signal.SIGKILL)
+    segment = ReaderSegment.attach(FEED, namespace=house.namespace)
+    assert (segment.incarnation, segment.state) == (2, State.RUN)
+    others = house.table()
+    assert others[OTHER][0] == pids[OTHER], "the others are left alone"
+
+
+def test_a_hung_child_is_killed_and_started_again(house: House) -> None:
+    once = str(house.folder / "once")
+    house.start(
+        (FEED, 1, 2, ["--do", "hang", "--once", once]), PENSTOCK_SUPERVISOR_HANG_KILL_S="1"
+    )
+    wait_for(lambda: house.table().get(FEED, (0, 0, 0, 0))[1] == 1)
+    house.wait_running(FEED)
+    assert house.table()[FEED][2] == -signal.SIGKILL
+    assert f"hung_{FEED}" in house.output
+    segment = ReaderSegment.attach("supervisor", namespace=house.namespace)
+    assert segment.counters.all()["supervisor_processes_hung"] == 1
+
+
+def test_a_stopped_child_counts_as_hung(house: House) -> None:
+    house.start((FEED, 1, 2, []), PENSTOCK_SUPERVISOR_HANG_KILL_S="1")
+    pid = house.wait_running(FEED)[FEED]
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: not is_alive(pid))
+    wait_for(lambda: house.table()[FEED][1] == 1)
+
+
+def test_a_child_that_never_gets_ready_is_killed(house: House) -> None:
+    once = str(house.folder / "once")
+    house.start(
+        (FEED, 1, 2, ["--start-s", "30"]),
+        (STRATEGY, 2, 0, ["--once", once]),
+        PENSTOCK_SUPERVISOR_START_TIMEOUT_S="0.8",
+    )
+    wait_for(lambda: f"start_timeout_{FEED}" in house.output)
+    assert not Path(once).exists(), "the next stage waits"
+
+
+def test_a_crash_loop_is_left_failed_and_said_and_the_others_go_on(house: House) -> None:
+    process = house.start(
+        (FEED, 1, 2, ["--do", "die"]),
+        (STRATEGY, 2, 0, []),
+        PENSTOCK_SUPERVISOR_RESTART_DELAY_MS="10",
+        PENSTOCK_SUPERVISOR_RESTART_COUNT_MAX="3",
+    )
+    wait_for(lambda: house.phase(FEED) == ProcessPhase.FAILED)
+    pid, restarts, code, _ = house.table()[FEED]
+    assert (pid, restarts, code) == (0, 3, 7)
+    assert "why=crash_loop" in house.output
+    house.wait_running(STRATEGY)
+    process.terminate()
+    assert process.wait(20) == 1, "a run with a failed process is no success"
+    assert f"failed: {FEED}" in house.output
+    assert roles(house.namespace) == []
+
+
+def test_a_child_that_refuses_its_configuration_is_not_started_again(house: House) -> None:
+    house.start((FEED, 1, 2, ["--do", "refuse"]))
+    wait_for(lambda: house.phase(FEED) == ProcessPhase.FAILED)
+    assert house.table()[FEED][1:3] == (0, 2)
+
+
+def test_a_child_that_will_not_halt_is_killed_and_the_stop_goes_on(house: House) -> None:
+    house.start(
+        (FEED, 1, 2, []),
+        (STRATEGY, 2, 0, ["--do", "hang"]),
+        PENSTOCK_SUPERVISOR_STOP_TIMEOUT_S="0.7",
+    )
+    pids = house.wait_running(FEED, STRATEGY)
+    os.kill(pids[STRATEGY], signal.SIGSTOP)
+    assert house.stop() == 0, house.output
+    assert ("halt", FEED) in house.story()
+    assert roles(house.namespace) == []
+
+
+def test_a_second_supervisor_is_refused(house: House) -> None:
+    house.start((FEED, 1, 2, []))
+    house.wait_running(FEED)
+    second = subprocess.run(
+        [sys.executable, str(SCRIPT), str(next(house.folder.glob("*.json")))],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PENSTOCK_HOST_NAMESPACE": house.namespace},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert second.returncode == 3
+    assert "has a living writer" in second.stderr
+    assert house.phase(FEED) == ProcessPhase.RUNNING
+
+
+def test_a_killed_supervisor_takes_everything_with_it_and_nothing_is_left(house: House) -> None:
+    process = house.start(*FAMILY)
+    pids = house.wait_running(*(part[0] for part in FAMILY))
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(is_alive(pid) for pid in pids.values()), 5.0)
+    halted = {role for what, role in house.story() if what == "halt"}
+    assert halted == {part[0] for part in FAMILY}, "each halts in order: orders are cancelled"
+    wait_for(lambda: roles(house.namespace) == [], 5.0), (roles(house.namespace), house.output)
+
+
+def test_a_supervisor_killed_while_a_child_is_down_leaves_nothing_either(house: House) -> None:
+    process = house.start(
+        (FEED, 1, 2, []),
+        (STRATEGY, 2, 0, []),
+        PENSTOCK_SUPERVISOR_RESTART_DELAY_MS="60000",
+        PENSTOCK_SUPERVISOR_RESTART_DELAY_MS_MAX="60000",
+    )
+    pids = house.wait_running(FEED, STRATEGY)
+    os.kill(pids[FEED], signal.SIGKILL)
+    wait_for(lambda: house.table()[FEED][1] == 1)
+    os.kill(house.wait_running(FEED, STRATEGY)[FEED], signal.SIGKILL)
+    wait_for(lambda: house.phase(FEED) == ProcessPhase.BACKOFF)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not is_alive(pids[STRATEGY]), 5.0)
+    wait_for(lambda: roles(house.namespace) == [], 5.0), (roles(house.namespace), house.output)
