@@ -11,7 +11,7 @@ from setuptools import Extension, setup
 
 SOURCES = ["cache/_board.c", "cache/_snapshot.c", "cache/_bells.c"]
 HEADERS = ["cache/_board.h", "cache/_layout.h"]
-FLAGS = ["-std=gnu11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
+FLAGS = ["-std=gnu11", "-O3", "-fvisibility=hidden", "-fno-plt", "-Wall", "-Wextra"]
 
 wish = os.environ.get("PENSTOCK_BUILD_CORE", "")
 core = Extension(

@@ -58,7 +58,7 @@ static void linger(void)
 
 typedef struct {
     PyObject_HEAD
-    PyObject *name;
+    PyObject *name, *record, *place, *source; /* as in Python; source: the memory as given */
     Py_buffer memory;
     Kind *kind;
     Word *versions;
@@ -71,50 +71,84 @@ typedef struct {
     uint32_t incarnation;
 } Board;
 
-static int board_init(Board *self, PyObject *args, int writes)
+/* A number that is an attribute of `place`, or 0 with an exception set. */
+static unsigned long number_of(PyObject *place, const char *name)
 {
-    PyObject *name, *memory;
-    unsigned int record_id, incarnation = 0;
-    unsigned long long versions_at, cells_at, slots, cells;
-    if (!PyArg_ParseTuple(args, writes ? "UOIKKKKI" : "UOIKKKK", &name, &memory, &record_id,
-                          &versions_at, &cells_at, &slots, &cells, &incarnation))
+    PyObject *found = PyObject_GetAttrString(place, name);
+    unsigned long number = found ? PyLong_AsUnsignedLong(found) : 0;
+    Py_XDECREF(found);
+    return PyErr_Occurred() ? 0 : number;
+}
+
+/* Take names and record type from a BoardPlace. */
+static int board_describe(Board *self, PyObject *memory, PyObject *place)
+{
+    PyObject *spec = PyObject_GetAttrString(place, "spec");
+    if (!spec)
         return -1;
-    Kind *kind = NULL;
+    self->place = Py_NewRef(place);
+    self->source = Py_NewRef(memory);
+    self->name = PyObject_GetAttrString(spec, "name");
+    self->record = PyObject_GetAttrString(spec, "record");
+    self->cell_count = number_of(spec, "cell_count");
+    unsigned long slots = PyErr_Occurred() ? 0 : number_of(spec, "slot_count");
+    unsigned long record_id = self->record && !PyErr_Occurred() ? number_of(self->record, "id") : 0;
+    Py_DECREF(spec);
+    if (PyErr_Occurred())
+        return -1;
     for (int i = 0; i < RECORD_COUNT; i++)
         if (kinds[i].layout->id == record_id)
-            kind = &kinds[i];
-    if (!kind || cells < 4 || cells & (cells - 1) || !slots || slots > UINT32_MAX
-        || cells > UINT32_MAX || self->memory.obj) {
-        PyErr_Format(board_error, "board %U: record %u, %llu slots, %llu cells", name, record_id,
-                     slots, cells);
-        return -1;
+            self->kind = &kinds[i];
+    uint64_t cells = self->cell_count;
+    if (self->kind && cells >= 4 && !(cells & (cells - 1)) && cells <= UINT32_MAX && slots
+        && slots <= UINT32_MAX) {
+        self->slot_count = slots;
+        return 0;
     }
-    if (PyObject_GetBuffer(memory, &self->memory, writes ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
+    PyErr_Format(board_error, "board %S: record type %lu, %lu slots, %llu cells", self->name,
+                 record_id, slots, (unsigned long long)cells);
+    return -1;
+}
+
+static int board_locate(Board *self, uint64_t slots, int writes)
+{
+    uint64_t versions_at = number_of(self->place, "versions_offset");
+    uint64_t cells_at = PyErr_Occurred() ? 0 : number_of(self->place, "cells_offset");
+    if (PyErr_Occurred()
+        || PyObject_GetBuffer(self->source, &self->memory, writes ? PyBUF_WRITABLE : PyBUF_SIMPLE))
         return -1;
-    unsigned long long length = self->memory.len, bytes = kind->layout->bytes;
+    uint64_t length = self->memory.len, bytes = self->kind->layout->bytes;
     if (versions_at % 8 || cells_at % 8 || (uintptr_t)self->memory.buf % 8
         || versions_at > length || cells_at > length || slots > (length - versions_at) / 8
-        || slots * cells > (length - cells_at) / bytes) {
-        PyErr_Format(board_error, "board %U does not lie in its %llu bytes", name, length);
+        || slots * self->cell_count > (length - cells_at) / bytes) {
+        PyErr_Format(board_error, "board %S does not lie in its %llu bytes", self->name,
+                     (unsigned long long)length);
         return -1;
     }
-    if (writes) {
-        self->tags = PyMem_Calloc(slots, sizeof *self->tags);
-        self->generations = PyMem_Calloc(slots, sizeof *self->generations);
-        if (!self->tags || !self->generations)
-            return PyErr_NoMemory(), -1;
-    }
-    self->name = Py_NewRef(name);
-    self->kind = kind;
     self->versions = (Word *)((char *)self->memory.buf + versions_at);
     self->cells = (char *)self->memory.buf + cells_at;
-    self->cell_count = cells;
-    self->mask = cells - 1;
-    self->reach = cells - 2 + MUTANT(MUTANT_READ);
+    self->mask = self->cell_count - 1;
+    self->reach = self->cell_count - 2 + MUTANT(MUTANT_READ);
     self->word_count = bytes / 8;
-    self->slot_bytes = bytes * cells;
-    self->incarnation = incarnation;
-    self->slot_count = slots; /* Last: a board without slots touches no memory. */
+    self->slot_bytes = bytes * self->cell_count;
+    if (!writes)
+        return 0;
+    self->tags = PyMem_Calloc(slots, sizeof *self->tags);
+    self->generations = PyMem_Calloc(slots, sizeof *self->generations);
+    return self->tags && self->generations ? 0 : (PyErr_NoMemory(), -1);
+}
+
+static int board_init(Board *self, PyObject *memory, PyObject *place, int writes)
+{
+    if (self->place) {
+        PyErr_SetString(PyExc_TypeError, "a board is made once");
+        return -1;
+    }
+    uint64_t slots = board_describe(self, memory, place) < 0 ? 0 : self->slot_count;
+    self->slot_count = 0; /* A board without slots touches no memory. */
+    if (!slots || board_locate(self, slots, writes) < 0)
+        return -1;
+    self->slot_count = slots;
     return 0;
 }
 
@@ -124,7 +158,8 @@ static void board_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     if (self->memory.obj)
         PyBuffer_Release(&self->memory);
-    Py_XDECREF(self->name);
+    Py_XDECREF(self->name), Py_XDECREF(self->record);
+    Py_XDECREF(self->place), Py_XDECREF(self->source);
     PyMem_Free(self->tags);
     PyMem_Free(self->generations);
     type->tp_free(object);
@@ -179,9 +214,13 @@ static inline void copy_cell(const Word *cell, uint64_t *to, size_t word_count)
 
 /* --- readers ------------------------------------------------------------------------------- */
 
-static int reader_init(PyObject *self, PyObject *args, PyObject *Py_UNUSED(kwargs))
+static int reader_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    return board_init((Board *)self, args, 0);
+    static char *names[] = {"memory", "place", NULL};
+    PyObject *memory, *place;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO", names, &memory, &place))
+        return -1;
+    return board_init((Board *)self, memory, place, 0);
 }
 
 static PyObject *given_up(Board *self)
@@ -293,8 +332,11 @@ static PyObject *reader_copy_last(PyObject *object, PyObject *const *args, Py_ss
     return found ? given_up(self) : NULL;
 }
 
-static PyMemberDef reader_members[] = {
-    {"name", T_OBJECT, offsetof(Board, name), READONLY, "name of the board"},
+static PyMemberDef board_members[] = {
+    {"name", T_OBJECT_EX, offsetof(Board, name), READONLY, "name of the board"},
+    {"record", T_OBJECT_EX, offsetof(Board, record), READONLY, "its record type"},
+    {"place", T_OBJECT_EX, offsetof(Board, place), READONLY, "where it lies in its segment"},
+    {"memory", T_OBJECT_EX, offsetof(Board, source), READONLY, "the segment's memory"},
     {"slot_count", T_ULONGLONG, offsetof(Board, slot_count), READONLY, "N"},
     {"cell_count", T_ULONGLONG, offsetof(Board, cell_count), READONLY, "K"},
     {"retry_count", T_ULONGLONG, offsetof(Board, retry_count), 0, "copies thrown away"},
@@ -313,18 +355,23 @@ static PyMethodDef reader_methods[] = {
 };
 static PyType_Slot reader_slots[] = {
     {Py_tp_doc, "One reader of a board."}, {Py_tp_init, reader_init},
-    {Py_tp_dealloc, board_dealloc}, {Py_tp_members, reader_members},
+    {Py_tp_dealloc, board_dealloc}, {Py_tp_members, board_members},
     {Py_tp_methods, reader_methods}, {0, NULL},
 };
 static PyType_Spec reader_spec = {
-    "cache._board.Reader", sizeof(Board), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, reader_slots,
+    "cache._board.Reader", sizeof(Board), 0, Py_TPFLAGS_DEFAULT, reader_slots,
 };
 
 /* --- writers ------------------------------------------------------------------------------- */
 
-static int writer_init(PyObject *self, PyObject *args, PyObject *Py_UNUSED(kwargs))
+static int writer_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    return board_init((Board *)self, args, 1);
+    static char *names[] = {"memory", "place", "incarnation", NULL};
+    PyObject *memory, *place;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOI", names, &memory, &place,
+                                     &((Board *)self)->incarnation))
+        return -1;
+    return board_init((Board *)self, memory, place, 1);
 }
 
 static int refuse(const LayoutRecord *layout, const LayoutField *field, PyObject *value)
@@ -335,28 +382,24 @@ static int refuse(const LayoutRecord *layout, const LayoutField *field, PyObject
     return -1;
 }
 
-/* Integers of other types (numpy's) come by way of __index__. */
-static PyObject *as_int(PyObject *value)
+static int store_integer(FieldKind kind, PyObject *value, char *to)
 {
-    return PyLong_Check(value) ? Py_NewRef(value) : PyNumber_Index(value);
-}
-
-static int store_integer(const LayoutField *field, PyObject *value, char *to)
-{
-    uint64_t word;
-    int is_signed = field->kind == KIND_I64 || field->kind == KIND_I32;
-    PyObject *whole = as_int(value);
-    if (!whole)
-        return -1;
-    word = is_signed ? (uint64_t)PyLong_AsLong(whole) : PyLong_AsUnsignedLong(whole);
-    Py_DECREF(whole);
+    if (!PyLong_Check(value)) { /* Integers of other types, numpy's for one. */
+        PyObject *whole = PyNumber_Index(value);
+        int failed = !whole || store_integer(kind, whole, to) < 0;
+        Py_XDECREF(whole);
+        return -failed;
+    }
+    int is_signed = kind == KIND_I64 || kind == KIND_I32;
+    uint64_t word = is_signed ? (uint64_t)PyLong_AsLong(value) : PyLong_AsUnsignedLong(value);
     if (word == (uint64_t)-1 && PyErr_Occurred())
         return -1;
-    if (field->width == 4
-        && (is_signed ? (int64_t)word != (int32_t)word : word != (uint32_t)word))
-        return -1;
-    memcpy(to, &word, field->width);
-    return 0;
+    if (kind == KIND_I64 || kind == KIND_U64) {
+        memcpy(to, &word, 8);
+        return 0;
+    }
+    memcpy(to, &word, 4); /* The low half: little-endian. */
+    return -(is_signed ? (int64_t)word != (int32_t)word : word != (uint32_t)word);
 }
 
 static int store_text(const LayoutField *field, PyObject *value, char *to)
@@ -383,11 +426,9 @@ static int encode(Board *self, PyObject *values, uint64_t *stage)
         PyErr_Format(struct_error, "%s takes %d values, not %zd", layout->name,
                      (int)layout->value_count, given);
     memset(stage + 2, 0, (self->word_count - 2) * 8);
-    for (int i = 3; !failed && i < layout->field_count; i++) {
+    for (int i = 3; !failed && i < self->kind->published_count; i++) {
         const LayoutField *field = &layout->fields[i];
         char *to = (char *)stage + field->offset;
-        if (!strcmp(field->name, "reserved"))
-            continue;
         if (field->kind == KIND_TEXT) {
             if ((failed = store_text(field, *item, to)))
                 refuse(layout, field, *item);
@@ -395,7 +436,7 @@ static int encode(Board *self, PyObject *values, uint64_t *stage)
             continue;
         }
         for (int j = 0; !failed && j < field->count; j++, item++, to += field->width)
-            if ((failed = store_integer(field, *item, to)))
+            if ((failed = store_integer(field->kind, *item, to)))
                 refuse(layout, field, *item);
     }
     Py_DECREF(sequence);
@@ -425,7 +466,7 @@ static uint64_t store_record(Board *self, Py_ssize_t slot, const uint64_t *stage
 static PyObject *publish_as(Board *self, Py_ssize_t slot, uint64_t tag, uint32_t generation,
                             PyObject *values)
 {
-    uint64_t stage[WORDS_MAX];
+    _Alignas(8) uint64_t stage[WORDS_MAX];
     stage[0] = tag;
     stage[1] = (uint64_t)generation << 32 | self->incarnation;
     if (encode(self, values, stage) < 0)
@@ -521,11 +562,11 @@ static PyMethodDef writer_methods[] = {
 };
 static PyType_Slot writer_slots[] = {
     {Py_tp_doc, "The one writer of a board."}, {Py_tp_init, writer_init},
-    {Py_tp_dealloc, board_dealloc}, {Py_tp_members, reader_members},
+    {Py_tp_dealloc, board_dealloc}, {Py_tp_members, board_members},
     {Py_tp_methods, writer_methods}, {0, NULL},
 };
 static PyType_Spec writer_spec = {
-    "cache._board.Writer", sizeof(Board), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, writer_slots,
+    "cache._board.Writer", sizeof(Board), 0, Py_TPFLAGS_DEFAULT, writer_slots,
 };
 
 /* --- which slots changed ------------------------------------------------------------------- */

@@ -16,6 +16,7 @@
 #include "_layout.h"
 
 #define FREE_MAX 64
+#define ATTRIBUTE_SLOTS 128 /* a power of two, well above any record's fields */
 
 _Static_assert(sizeof(long) == 8, "needs 64-bit longs");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "needs lock-free 8-byte atomics");
@@ -36,10 +37,19 @@ typedef struct {
     uint64_t words[];
 } Snapshot;
 
+/* Where a scalar attribute lies, found by the address of its interned name. */
+typedef struct {
+    PyObject *name;
+    FieldKind kind;
+    int32_t offset; /* from the start of the object */
+} Attribute;
+
 /* A record type: its snapshot class, and the objects of it that wait to be used again. */
 typedef struct Kind {
     const LayoutRecord *layout;
     PyTypeObject *type;
+    int published_count; /* fields before a last one that is reserved */
+    Attribute attributes[ATTRIBUTE_SLOTS];
     int free_count;
     Snapshot *free[FREE_MAX];
 } Kind;

@@ -63,20 +63,45 @@ static PyObject *snapshot_text(PyObject *self, void *closure)
     return PyUnicode_DecodeUTF8(text, length, "replace");
 }
 
-static PyObject *element(const char *at, FieldKind kind)
+static inline PyObject *element(const char *at, FieldKind kind)
 {
-    union { uint64_t u64; int64_t i64; uint32_t u32; int32_t i32; } value;
-    memcpy(&value, at, kind == KIND_U64 || kind == KIND_I64 ? 8 : 4);
-    switch (kind) {
-    case KIND_U64:
-        return PyLong_FromUnsignedLong(value.u64);
-    case KIND_I64:
-        return PyLong_FromLong(value.i64);
-    case KIND_U32:
-        return PyLong_FromUnsignedLong(value.u32);
-    default:
-        return PyLong_FromLong(value.i32);
-    }
+    uint64_t wide;
+    uint32_t narrow;
+    memcpy(&narrow, at, sizeof narrow);
+    if (kind == KIND_U32)
+        return PyLong_FromLong(narrow);
+    if (kind == KIND_I32)
+        return PyLong_FromLong((int32_t)narrow);
+    memcpy(&wide, at, sizeof wide);
+    return kind == KIND_I64 ? PyLong_FromLong((int64_t)wide) : PyLong_FromUnsignedLong(wide);
+}
+
+static inline Attribute *attribute_slot(Kind *kind, PyObject *name)
+{
+    uintptr_t at = (uintptr_t)name / 16;
+    Attribute *slot;
+    do
+        slot = &kind->attributes[at++ % ATTRIBUTE_SLOTS];
+    while (slot->name && slot->name != name);
+    return slot;
+}
+
+/* Names in code are interned, so their address tells; every other way leads to the members. */
+static PyObject *snapshot_getattro(PyObject *self, PyObject *name)
+{
+    Attribute *slot = attribute_slot(((Snapshot *)self)->kind, name);
+    if (slot->name)
+        return element((char *)self + slot->offset, slot->kind);
+    return PyObject_GenericGetAttr(self, name);
+}
+
+static int attribute_add(Kind *kind, const char *name, FieldKind type, size_t offset)
+{
+    PyObject *interned = PyUnicode_InternFromString(name);
+    if (!interned)
+        return -1;
+    *attribute_slot(kind, interned) = (Attribute){interned, type, (int32_t)offset};
+    return 0;
 }
 
 static PyObject *snapshot_array(PyObject *self, void *closure)
@@ -166,7 +191,7 @@ static int kind_init(Kind *kind, const LayoutRecord *layout)
     PyType_Slot slots[] = {
         {Py_tp_doc, (void *)"One whole record of its kind."},
         {Py_tp_dealloc, snapshot_dealloc}, {Py_tp_new, snapshot_new},
-        {Py_tp_members, member}, {Py_tp_getset, getset},
+        {Py_tp_getattro, snapshot_getattro}, {Py_tp_members, member}, {Py_tp_getset, getset},
         {0, NULL},
     };
     for (int i = 0; i < layout->field_count; i++) {
@@ -175,11 +200,18 @@ static int kind_init(Kind *kind, const LayoutRecord *layout)
             *getset++ = (PyGetSetDef){
                 field->name, field->kind == KIND_TEXT ? snapshot_text : snapshot_array, NULL,
                 field->text, (void *)field};
-        else
-            *member++ = (PyMemberDef){field->name, codes[field->kind],
-                                      offsetof(Snapshot, words) + field->offset, READONLY,
+        else {
+            size_t offset = offsetof(Snapshot, words) + field->offset;
+            *member++ = (PyMemberDef){field->name, codes[field->kind], offset, READONLY,
                                       field->text};
+            if (attribute_add(kind, field->name, field->kind, offset) < 0)
+                return -1;
+        }
     }
+    if (attribute_add(kind, "version", KIND_U64, offsetof(Snapshot, version)) < 0)
+        return -1;
+    const char *last = layout->fields[layout->field_count - 1].name;
+    kind->published_count = layout->field_count - !strcmp(last, "reserved");
     PyType_Spec spec = {layout->snapshot_name, sizeof(Snapshot) + layout->bytes, 0,
                         Py_TPFLAGS_DEFAULT, slots};
     PyObject *bases = PyTuple_Pack(1, snapshot_base);

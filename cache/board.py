@@ -13,7 +13,7 @@ A board object belongs to one thread. It does not judge age, liveness or flags: 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,48 +21,22 @@ from numpy.typing import NDArray
 from cache import pure_board
 from cache.core import core
 from cache.errors import BoardError
-from cache.layout import HEADER, HEADER_AT, RECORD_BY_NAME, BoardPlace, Record
+from cache.layout import HEADER, HEADER_AT, RECORD_BY_NAME, Record
 from cache.pure_board import RETRY_MAX as RETRY_MAX
 from cache.pure_board import Miss as Miss
 
 if TYPE_CHECKING:
-    from cache.pure_board import Reader as _Reader
     from cache.pure_board import Snapshot as Snapshot
-else:
-    _Reader = object  # Either twin's reader is mixed in by make_twin().
 
+    class BoardWriter(pure_board.Writer):
+        """The one writer of a board."""
 
-class _Bulk(_Reader):
-    """What a reader does on top of `read_version` and `copy_last`."""
+    class BoardReader(pure_board.Reader):
+        """One reader of a board; any number of them read at once."""
 
-    record: Record
-    _memory: memoryview
-    _place: BoardPlace
-
-    def history(self, slot: int, count: int, tag: int, /) -> NDArray[np.void] | Miss:
-        """The last `count` <= K-2 records in a row that are `tag`'s (0: anybody's), oldest first.
-
-        One copy, as a structured array; shorter when there are fewer, empty when there are none.
-        """
-        found = self.copy_last(slot, count)
-        if isinstance(found, Miss):
-            return found
-        return _own_run(np.frombuffer(found, self.record.dtype), tag)
-
-    def changed(self) -> ChangeScan:
-        """A scan that tells which slots were published since it last looked."""
-        return ChangeScan(self._memory, self._place)
-
-    def stream(self, slot: int = 0) -> StreamReader:
-        """A reader with a cursor of its own, starting behind the newest record."""
-        return StreamReader(self, slot)
-
-    def writer_incarnation(self) -> int:
-        """The writer's restart number now; 0 where the memory has no segment header."""
-        if self._place.versions_offset < HEADER.size:
-            return 0
-        at = HEADER_AT["incarnation"]
-        return int.from_bytes(self._memory[at : at + 8], "little")
+        def history(self, slot: int, count: int, tag: int, /) -> NDArray[np.void] | Miss: ...
+        def changed(self) -> ChangeScan: ...
+        def stream(self, slot: int = 0) -> StreamReader: ...
 
 
 def _own_run(records: NDArray[np.void], tag: int) -> NDArray[np.void]:
@@ -73,11 +47,18 @@ def _own_run(records: NDArray[np.void], tag: int) -> NDArray[np.void]:
     return records[foreign[-1] + 1 :] if foreign.size else records
 
 
+def _writer_incarnation(board: BoardReader) -> int:
+    """The writer's restart number now; 0 where the memory has no segment header."""
+    at = HEADER_AT["incarnation"]
+    has_header = board.place.versions_offset >= HEADER.size
+    return int.from_bytes(board.memory[at : at + 8], "little") if has_header else 0
+
+
 class ChangeScan:
     """Tells which slots of a board were published since it last looked."""
 
-    def __init__(self, memory: memoryview, place: BoardPlace) -> None:
-        self._scan = _twin.scan(memory, place.versions_offset, place.spec.slot_count)
+    def __init__(self, scan: Any) -> None:
+        self._scan = scan
 
     def poll(self) -> NDArray[np.intp]:
         """Numbers of the slots published since the last poll; at first, of all ever published."""
@@ -91,10 +72,10 @@ class StreamReader:
     state from the stream must resynchronise.
     """
 
-    def __init__(self, board: _Bulk, slot: int) -> None:
+    def __init__(self, board: BoardReader, slot: int) -> None:
         self._board = board
         self._slot = slot
-        self._incarnation = board.writer_incarnation()  # Before the cursor: a restart is seen.
+        self._incarnation = _writer_incarnation(board)  # Before the cursor: a restart is seen.
         self.cursor = board.version(slot)
         self.overrun_count = 0
         self.lost_count = 0
@@ -125,66 +106,47 @@ class StreamReader:
         self.cursor = resume
 
 
-class Twin(NamedTuple):
-    """The boards on one of the two implementations."""
+def _history(board: BoardReader, slot: int, count: int, tag: int, /) -> NDArray[np.void] | Miss:
+    """The last `count` <= K-2 records in a row that are `tag`'s (0: anybody's), oldest first.
 
-    writer: Any
-    reader: Any
-    snapshot: Any
-    snapshot_types: dict[str, Any]
-    scan: Any
-
-
-def _arguments(memory: memoryview, place: BoardPlace) -> tuple[Any, ...]:
-    spec = place.spec
-    sizes = (spec.slot_count, spec.cell_count)
-    return spec.name, memory, spec.record.id, place.versions_offset, place.cells_offset, *sizes
+    One copy, as a structured array; shorter when there are fewer, empty when there are none.
+    """
+    found = board.copy_last(slot, count)
+    if isinstance(found, Miss):
+        return found
+    return _own_run(np.frombuffer(found, board.record.dtype), tag)
 
 
-def make_twin(module: Any) -> Twin:
-    """Build the boards on `pure_board`, or on a module that does the same."""
+def _stream(board: BoardReader, slot: int = 0) -> StreamReader:
+    """A reader with a cursor of its own, starting behind the newest record."""
+    return StreamReader(board, slot)
 
-    class BoardWriter(module.Writer):  # type: ignore[misc]
-        """The one writer of a board."""
 
-        def __init__(self, memory: memoryview, place: BoardPlace, incarnation: int) -> None:
-            super().__init__(*_arguments(memory, place), incarnation)
-            self.record = place.spec.record
+def make_twin(module: Any) -> None:
+    """Make a twin's classes the boards everybody uses: `pure_board`, or a build of the core.
 
-    class BoardReader(_Bulk, module.Reader):  # type: ignore[misc]
-        """One reader of a board; any number of them read at once."""
+    What is not a matter of nanoseconds is the same code for both, and joins the twin's own reader:
+    calls into a subclass of a C type would cost more than the reads.
+    """
 
-        def __init__(self, memory: memoryview, place: BoardPlace) -> None:
-            super().__init__(*_arguments(memory, place))
-            self.record = place.spec.record
-            self._memory = memory
-            self._place = place
+    def _changed(board: BoardReader) -> ChangeScan:
+        """A scan that tells which slots were published since it last looked."""
+        place = board.place
+        return ChangeScan(module.Scan(board.memory, place.versions_offset, place.spec.slot_count))
 
+    module.Reader.history = _history
+    module.Reader.stream = _stream
+    module.Reader.changed = _changed
     if module is not pure_board:
         module.configure(Miss.NEVER, Miss.BUSY, Miss.OTHER_TAG, BoardError)
         for name, kind in module.snapshot_types.items():
             kind.record = RECORD_BY_NAME[name]
-    return Twin(BoardWriter, BoardReader, module.Snapshot, module.snapshot_types, module.Scan)
 
 
-_twin = make_twin(core or pure_board)
-
-if TYPE_CHECKING:
-
-    class BoardWriter(pure_board.Writer):
-        """The one writer of a board."""
-
-        record: Record
-
-        def __init__(self, memory: memoryview, place: BoardPlace, incarnation: int) -> None: ...
-
-    class BoardReader(_Bulk):
-        """One reader of a board; any number of them read at once."""
-
-        def __init__(self, memory: memoryview, place: BoardPlace) -> None: ...
-
-else:
-    BoardWriter, BoardReader, Snapshot = _twin[:3]
+_twin: Any = core or pure_board
+make_twin(_twin)
+if not TYPE_CHECKING:
+    BoardWriter, BoardReader, Snapshot = _twin.Writer, _twin.Reader, _twin.Snapshot
 
 
 def snapshot_type(record: Record) -> type[Snapshot]:

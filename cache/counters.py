@@ -69,9 +69,16 @@ class Counter(IntEnum):
     feeds_samples_missed = 45, "A whole second passed without a mid that could be sampled."
     feeds_requests_refused = 46, "The venue refused a control message of ours."
     feeds_strikes_revised = 47, "An official strike differed from the one of the stream."
+    feeds_books_outrun = 48, "A token's book fell behind its sibling's: shown as its mirror."
+    feeds_books_requested = 49, "A whole book was asked for again: state may have been lost."
     strategy_ticks_run = 60, "The strategy ran once."
     strategy_quotes_published = 61, "Target quotes were published."
     strategy_quotes_withheld = 62, "A tick ended without a quote; the reason is on the board."
+    strategy_markets_refused = 63, "A market found no free slot for its quotes."
+    strategy_ticks_late = (
+        64,
+        "A run began more than its interval late; the missed ones are not made up.",
+    )
     executor_orders_placed = 80, "An order was sent."
     executor_orders_cancelled = 81, "A cancel was sent."
     executor_orders_rejected = 82, "The venue refused an order."

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cache.errors import BoardError
-from cache.layout import RECORD_BY_ID, RECORDS, STAMP_COUNT, Field, Record
+from cache.layout import RECORDS, STAMP_COUNT, BoardPlace, Field, Record
 
 RETRY_MAX = 64
 """A read that was overtaken this often gives up with BUSY."""
@@ -94,26 +94,25 @@ class _Bytes:
 class _Board:
     """Where a board's versions and cells lie; shared by writer and reader."""
 
-    def __init__(self, name: str, memory: memoryview, record_id: int, *place: int) -> None:
-        versions_at, cells_at, slot_count, cell_count = place
-        self.name = name
-        self.slot_count = slot_count
-        self.cell_count = cell_count
-        self._layout = RECORD_BY_ID[record_id]
-        size = self._layout.size
-        ring = cell_count * size
-        if versions_at + 8 * slot_count > memory.nbytes or (
-            cells_at + slot_count * ring > memory.nbytes
-        ):
-            raise BoardError(f"board {name} does not lie in its {memory.nbytes} bytes")
-        self._memory = memory
-        self._versions = memory[versions_at : versions_at + 8 * slot_count].cast("Q")
-        self._mask = cell_count - 1
-        self._size = size
-        self._bases = [cells_at + slot * ring for slot in range(slot_count)]
+    def __init__(self, memory: memoryview, place: BoardPlace) -> None:
+        spec = place.spec
+        self.name = spec.name
+        self.record = spec.record
+        self.slot_count = spec.slot_count
+        self.cell_count = spec.cell_count
+        self.place = place
+        self.memory = memory
+        ring = spec.cell_count * spec.record.size
+        versions_end = place.versions_offset + 8 * spec.slot_count
+        if max(versions_end, place.cells_offset + spec.slot_count * ring) > memory.nbytes:
+            raise BoardError(f"board {self.name} does not lie in its {memory.nbytes} bytes")
+        self._versions = memory[place.versions_offset : versions_end].cast("Q")
+        self._mask = spec.cell_count - 1
+        self._size = spec.record.size
+        self._bases = [place.cells_offset + slot * ring for slot in range(spec.slot_count)]
         is_whole = isinstance(memory.obj, mmap.mmap) and len(memory.obj) == memory.nbytes
         self._source: Any = memory.obj if is_whole else _Bytes(memory)
-        self._snapshot = snapshot_types[self._layout.name]
+        self._snapshot = snapshot_types[self.record.name]
 
     def version(self, slot: int, /) -> int:
         """How often the slot was published; 0 never. One load: this is `poll`."""
@@ -129,14 +128,14 @@ class _Board:
 class Writer(_Board):
     """The one writer of a board."""
 
-    def __init__(self, name: str, memory: memoryview, record_id: int, *place: int) -> None:
-        *place_only, self._incarnation = place
-        super().__init__(name, memory, record_id, *place_only)
+    def __init__(self, memory: memoryview, place: BoardPlace, incarnation: int) -> None:
+        super().__init__(memory, place)
+        self._incarnation = incarnation
         self._tags = [0] * self.slot_count
         self._generations = [0] * self.slot_count
         codes = (
             f"{field.size}x" if field.name == "reserved" else field.code
-            for field in self._layout.fields
+            for field in self.record.fields
         )
         self._pack_into = struct.Struct("<" + "".join(codes)).pack_into
 
@@ -168,7 +167,7 @@ class Writer(_Board):
             raise self._no_slot(slot)
         version: int = self._versions[slot] + 1
         self._pack_into(  # W2: the cell
-            self._memory,
+            self.memory,
             self._bases[slot] + (version & self._mask) * self._size,
             tag,
             self._incarnation,
@@ -190,8 +189,8 @@ class Writer(_Board):
 class Reader(_Board):
     """One reader of a board; any number of them read at once."""
 
-    def __init__(self, name: str, memory: memoryview, record_id: int, *place: int) -> None:
-        super().__init__(name, memory, record_id, *place)
+    def __init__(self, memory: memoryview, place: BoardPlace) -> None:
+        super().__init__(memory, place)
         self.retry_count = 0
         self.busy_count = 0
         self._reach = self.cell_count - 2

@@ -26,8 +26,8 @@ class Resting:
     px_e9: int
     open_e9: int
     ahead_e9: int = UNSEEN_E9
-    crossed_ns: int = 0
-    """Since when the book has stood at or through the price; 0 it does not."""
+    crossed_ns: int | None = None
+    """Since when the book has stood at or through the price; None while it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Queue:
         if not book.is_trusted:
             self.book = None
             for order in self.orders:
-                order.crossed_ns = 0
+                order.crossed_ns = None
             return []
         self.book = book
         self._forget_spent(book)
@@ -75,8 +75,8 @@ class Queue:
             if shown_e9 is not None:
                 order.ahead_e9 = min(order.ahead_e9, shown_e9)
             if not crosses(order.side, order.px_e9, book.best(opposite(order.side))[0]):
-                order.crossed_ns = 0
-            elif not order.crossed_ns or book.has_gap:
+                order.crossed_ns = None
+            elif order.crossed_ns is None or book.has_gap:
                 order.crossed_ns = at_ns
         return self.on_time(at_ns)
 
@@ -84,7 +84,7 @@ class Queue:
         """Fill the orders that the book has crossed for long enough, best price first."""
         found = []
         for order in self._by_priority(self.orders):
-            if order.crossed_ns and now_ns - order.crossed_ns >= self.persist_ns:
+            if order.crossed_ns is not None and now_ns - order.crossed_ns >= self.persist_ns:
                 qty_e9 = self._crossed_size(order)
                 if qty_e9:
                     found.append(self._execute(order, qty_e9, order.px_e9))

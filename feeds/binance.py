@@ -170,7 +170,8 @@ class BinanceFeed:
         if isinstance(event, Reply):
             self._on_reply(lane, event)
         elif isinstance(event, Shutdown):
-            self._bridge(lane, "server shutdown")
+            lane.leave_reason = "server shutdown"
+            self._bridge(lane, lane.leave_reason)
         elif isinstance(event, Rejected):
             self._counters.add(Counter.feeds_frames_rejected)
             self._counters.add(event.cause)
@@ -298,7 +299,9 @@ class BinanceFeed:
         if not newest.connected_ns:
             return
         if now_ns - newest.connected_ns > self._settings.connection_age_s_max * E9:
-            self._bridge(newest, "age")
+            newest.leave_reason = "age"
+        if newest.leave_reason:
+            self._bridge(newest, newest.leave_reason)
         for symbol, (ticker, trade) in self._silences.items():
             slot = self.slots[symbol]
             if ticker.judge(now_ns, slot.ticker_ns, newest.connected_ns):
@@ -311,4 +314,5 @@ class BinanceFeed:
     def _on_silent(self, lane: Lane, reason: str) -> None:
         self._counters.add(Counter.feeds_stream_silent)
         log.warning("stream_silent", lane=lane.number, reason=reason)
-        self._bridge(lane, reason)
+        if len(self.lanes) == 1:  # Else another has been opened already.
+            self._bridge(lane, reason)

@@ -67,6 +67,8 @@ class Lane:
         self.connected_ns = 0
         """When it was connected; 0 while it is not."""
         self.is_behind = False
+        self.leave_reason = ""
+        """Why another lane must take over; empty while none must."""
         self.seen: set[str] = set()
         """Symbols whose newest ticker this lane knows."""
         self._owner = owner
@@ -83,6 +85,7 @@ class Lane:
     def on_connected(self, send: Send) -> bool:
         self.connected_ns = monotonic_ns()
         self.is_behind = False
+        self.leave_reason = ""
         self.seen.clear()
         self._owner.on_lane_up(self)
         return True

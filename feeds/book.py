@@ -16,21 +16,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from cache.layout import Flag
 from feeds.polymarket_wire import Change, Level, Message
 from venue.decimals import E9, format_e9, parse_e9
+
+# Plain integers: arithmetic on an IntFlag costs a microsecond.
+WARMUP = int(Flag.WARMUP)
+SUSPECT = int(Flag.SUSPECT)
+NO_BID = int(Flag.NO_BID)
+NO_ASK = int(Flag.NO_ASK)
+CROSSED = int(Flag.CROSSED)
+RESYNC = int(Flag.RESYNC)
+RESOLVED = int(Flag.RESOLVED)
+
+Top = tuple[int, int, int, int, int]
+"""Bid, size, ask, size as the records have them (0 for an empty side), and the token's flags."""
 
 UNKNOWN = -1
 """A best price the venue did not tell."""
 
-NO_BID = 0
-NO_ASK = E9
+EMPTY_BID = 0
+EMPTY_ASK = E9
 """What stands for the best price of an empty side, here as in the venue's frames ("0" and "1")."""
 
 LEVELS_MAX = 20_000
 """No side of a real book comes near: the finest tick gives 9,999 prices."""
 
 _TABLE_MAX = 16_384
-_TIME_MIN, _TIME_MAX = 10**12, 10**13
+TIME_MS_MIN = 10**12
 
 
 class OutOfRangeError(ValueError):
@@ -81,7 +94,7 @@ def parse_time_ns(text: str) -> int:
     """Parse the venue's epoch milliseconds into nanoseconds; ValueError when they cannot be."""
     value = int(text)
     # Thirteen characters that make a number of thirteen digits leave no room for signs or blanks.
-    if len(text) != 13 or not _TIME_MIN <= value < _TIME_MAX:
+    if len(text) != 13 or value < TIME_MS_MIN:
         raise OutOfRangeError(f"{text[:32]!r} is not a time in milliseconds")
     return value * 1_000_000
 
@@ -89,9 +102,10 @@ def parse_time_ns(text: str) -> int:
 class TokenBook:
     """Levels of one token, and what the venue last claimed of them.
 
-    `claim` is the newest event with its best prices, and with its hash where it has one, at the
-    venue's time `claim_time`. `is_ready`: a whole book came. `is_sure`: no frame was lost since.
-    `is_doubted`: the claim stayed unlike the levels. `snapshot_ns`: the whole book's time.
+    `claim` is the newest event that tells its best prices, `frame` the newest frame with its hash.
+    `is_ready`: a whole book came. `is_sure`: no frame was lost since. `is_doubted`: the claim
+    stayed unlike the levels. `miss_count`: hashes in a row that were not the venue's.
+    `snapshot_ns`: the venue's time of the whole book.
     """
 
     __slots__ = (
@@ -100,10 +114,11 @@ class TokenBook:
         "bid_px",
         "bids",
         "claim",
-        "claim_time",
+        "frame",
         "is_doubted",
         "is_ready",
         "is_sure",
+        "miss_count",
         "snapshot_ns",
         "token_id",
     )
@@ -116,13 +131,14 @@ class TokenBook:
         """Forget everything: not ready until the next whole book."""
         self.bids: dict[int, int] = {}
         self.asks: dict[int, int] = {}
-        self.bid_px = NO_BID
-        self.ask_px = NO_ASK
+        self.bid_px = EMPTY_BID
+        self.ask_px = EMPTY_ASK
         self.claim: Change | Message | None = None
-        self.claim_time = ""
+        self.frame: bytes | bytearray = b""
         self.is_ready = False
         self.is_sure = True
         self.is_doubted = False
+        self.miss_count = 0
         self.snapshot_ns = 0
 
     def replace(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
@@ -134,10 +150,22 @@ class TokenBook:
             raise OutOfRangeError(f"a book of {len(new_bids)} and {len(new_asks)} levels")
         self.bids, self.asks = new_bids, new_asks
         # The venue sends the best level last; max and min do not rely on it.
-        self.bid_px = max(new_bids, default=NO_BID)
-        self.ask_px = min(new_asks, default=NO_ASK)
+        self.bid_px = max(new_bids, default=EMPTY_BID)
+        self.ask_px = min(new_asks, default=EMPTY_ASK)
         self.is_ready = self.is_sure = True
         self.is_doubted = False
+        self.miss_count = 0
+
+    def on_hash(self, *, is_match: bool) -> None:
+        """Take doubts back on a match; cast one on the second miss in a row.
+
+        One miss may be a new tick size, or a frame that is still to come.
+        """
+        if is_match:
+            self.is_sure, self.is_doubted, self.miss_count = True, False, 0
+        else:
+            self.miss_count += 1
+            self.is_sure = self.is_sure and self.miss_count < 2
 
     @property
     def agrees(self) -> bool:
@@ -170,11 +198,46 @@ class TokenBook:
         return bids, asks
 
 
-def mirror_levels(flat: Sequence[int]) -> list[int]:
-    """Give the levels of one token's side as the other token's opposite side."""
+def top_of(book: TokenBook) -> Top:
+    """Give a book's best levels and flags as they are published."""
+    flags = SUSPECT if book.is_doubted or not book.is_sure else 0
+    bid, ask = book.bid_px, book.ask_px
+    if bid >= ask:
+        flags |= CROSSED
+    if ask == EMPTY_ASK:
+        flags |= NO_ASK
+        ask = 0
+    if bid == EMPTY_BID:
+        flags |= NO_BID
+    return bid, book.bids.get(bid, 0), ask, book.asks.get(ask, 0), flags
+
+
+def mirror_top(top: Top) -> Top:
+    """Show a token's top as that of the other token of its market."""
+    bid, bid_qty, ask, ask_qty, flags = top
+    kept = flags & ~(NO_BID | NO_ASK)
+    if flags & NO_BID:
+        kept |= NO_ASK
+    if flags & NO_ASK:
+        kept |= NO_BID
+    return E9 - ask if ask else 0, ask_qty, E9 - bid if bid else 0, bid_qty, kept
+
+
+def _mirror_levels(flat: Sequence[int]) -> list[int]:
     mirrored = list(flat)
     mirrored[::2] = [E9 - px for px in flat[::2]]
     return mirrored
+
+
+def depth_of(book: TokenBook, sibling: TokenBook, count: int) -> tuple[int, list[int], list[int]]:
+    """Give a token's flags and its best bids and asks, as its sibling's mirror if it has no book.
+
+    The levels are flat, price, size, price ..., best first.
+    """
+    if book.is_ready:
+        return top_of(book)[4], *book.best_levels(count)
+    bids, asks = sibling.best_levels(count)
+    return mirror_top(top_of(sibling))[4], _mirror_levels(asks), _mirror_levels(bids)
 
 
 def apply_changes(
@@ -211,7 +274,7 @@ def apply_changes(
             elif px in levels:
                 del levels[px]
                 if px == book.bid_px:
-                    book.bid_px = max(levels, default=NO_BID)
+                    book.bid_px = max(levels, default=EMPTY_BID)
         else:
             levels = book.asks
             if size:
@@ -221,5 +284,5 @@ def apply_changes(
             elif px in levels:
                 del levels[px]
                 if px == book.ask_px:
-                    book.ask_px = min(levels, default=NO_ASK)
+                    book.ask_px = min(levels, default=EMPTY_ASK)
     return last_first, last_second

@@ -15,8 +15,12 @@ import time
 from collections.abc import Callable, Iterable
 
 from cache.counters import Counter, CounterWriter, Histogram
+from feeds.certificate import Verdict
 from feeds.pair import SNAPSHOT, Pair
 from feeds.polymarket_wire import KNOWN_EVENTS, PONG, Message, Rejection, is_complete, parse
+
+STILL_NS = 20_000_000
+"""A market that said nothing for so long is not in the middle of a batch."""
 
 HOLD_NS = 5_000_000
 """How long a batch may disagree with its own best prices before it is published as SUSPECT."""
@@ -37,6 +41,8 @@ class MarketChannel:
         self._published: Pair | None = None
         self._published_count = 0
         self._change_count = 0
+        self._recorded_ns = 0
+        self._turn: list[Pair] = []
 
     # --- markets ----------------------------------------------------------------------------
 
@@ -73,16 +79,19 @@ class MarketChannel:
         message = parse(data)
         if type(message) is Message:  # twice as fast as isinstance
             if message.event_type == "price_change":
-                return self._on_changes(message, recv_ns)
-            return self._on_event(message, recv_ns, None)
-        if message is PONG:
-            self._on_pong()
-            return False
+                return self._on_changes(message, recv_ns, data)
+            return self._on_event(message, recv_ns, data)
+        if isinstance(message, list):
+            return self._on_array(message, recv_ns, data)
         if isinstance(message, Rejection):
             self.on_rejection(message)
-            return False
+        elif message is PONG:
+            self._on_pong()
+        return False
+
+    def _on_array(self, messages: list[Message], recv_ns: int, data: bytes | bytearray) -> bool:
         books: set[Pair] = set()
-        known = [self._on_event(one, recv_ns, books) for one in message]
+        known = [self._on_event(one, recv_ns, data, books) for one in messages]
         for pair in books:
             self._settle(pair, recv_ns)
         return any(known)
@@ -99,6 +108,10 @@ class MarketChannel:
         elif not rejection.market:
             self._lose(self.pairs.values())
 
+    def lose_all(self) -> None:
+        """A frame was thrown away that may have been about any market."""
+        self._lose(self.pairs.values())
+
     def _lose(self, pairs: Iterable[Pair]) -> None:
         for pair in pairs:
             pair.on_lost()
@@ -110,7 +123,7 @@ class MarketChannel:
         self._lose((pair,))
         return False
 
-    def _on_changes(self, message: Message, recv_ns: int) -> bool:
+    def _on_changes(self, message: Message, recv_ns: int, data: bytes | bytearray) -> bool:
         pair = self.pairs.get(message.market)
         if pair is None:
             self._counters.add(Counter.feeds_events_unlisted)
@@ -119,7 +132,7 @@ class MarketChannel:
         if changes is None:
             return self._refuse(pair, Counter.feeds_frames_mistyped)
         try:
-            is_published = pair.on_changes(message, recv_ns)
+            is_published = pair.on_changes(message, recv_ns, data)
         except ValueError:
             return self._refuse(pair, Counter.feeds_frames_out_of_range)
         self._change_count += len(changes)
@@ -133,11 +146,17 @@ class MarketChannel:
             self._hold(pair)
         return True
 
-    def _on_event(self, message: Message, recv_ns: int, books: set[Pair] | None) -> bool:
+    def _on_event(
+        self,
+        message: Message,
+        recv_ns: int,
+        data: bytes | bytearray,
+        books: set[Pair] | None = None,
+    ) -> bool:
         """Take any event; whole books of an array are collected and settled together."""
         kind = message.event_type
         if kind == "price_change":
-            return self._on_changes(message, recv_ns)
+            return self._on_changes(message, recv_ns, data)
         if kind not in KNOWN_EVENTS:
             self._counters.add(Counter.feeds_events_unknown)
             return False
@@ -148,7 +167,7 @@ class MarketChannel:
         if not is_complete(message):
             return self._refuse(pair, Counter.feeds_frames_mistyped)
         try:
-            self._dispatch(pair, message, recv_ns)
+            self._dispatch(pair, message, recv_ns, data)
         except ValueError:
             return self._refuse(pair, Counter.feeds_frames_out_of_range)
         if kind == "book":
@@ -159,10 +178,12 @@ class MarketChannel:
                 books.add(pair)
         return True
 
-    def _dispatch(self, pair: Pair, message: Message, recv_ns: int) -> None:
+    def _dispatch(
+        self, pair: Pair, message: Message, recv_ns: int, data: bytes | bytearray
+    ) -> None:
         match message.event_type:
             case "book":
-                pair.on_book(message, recv_ns)
+                pair.on_book(message, recv_ns, data)
             case "best_bid_ask":
                 was_held = pair.held_ns
                 if not pair.on_best(message, recv_ns):
@@ -199,7 +220,7 @@ class MarketChannel:
 
     # --- afterwards -------------------------------------------------------------------------
 
-    def end_burst(self, recv_ns: int) -> bool:
+    def end_burst(self) -> bool:
         """Count what one read of the socket brought; return whether anything was published."""
         counters = self._counters
         if self._change_count:
@@ -211,7 +232,9 @@ class MarketChannel:
         counters.add(Counter.feeds_bbo_published, self._published_count)
         # One value a read, that of its last record, which waited longest: per frame it would cost
         # a tenth of the frame.
-        if pair.recv_ns == recv_ns:
+        recv_ns = pair.recv_ns
+        if recv_ns != self._recorded_ns:  # else a print, or what a timer published
+            self._recorded_ns = recv_ns
             counters.record(Histogram.wire_to_slot_ns, pair.publish_ns - recv_ns)
             wall_ns = time.time_ns() - (time.monotonic_ns() - recv_ns)
             counters.record(Histogram.venue_to_wire_ns, wall_ns - pair.venue_ts_ns)
@@ -220,11 +243,13 @@ class MarketChannel:
         return True
 
     def expire(self, now_ns: int) -> bool:
-        """Publish as SUSPECT what has been held too long; return whether there was any."""
+        """Publish what has been held too long; return whether there was any."""
         late = [pair for pair in self.held if now_ns - pair.held_ns >= self._hold_ns]
         for pair in late:
-            self._counters.add(Counter.feeds_batches_suspect)
-            pair.on_hold_expired()
+            is_suspect = pair.on_hold_expired()
+            self._counters.add(
+                Counter.feeds_batches_suspect if is_suspect else Counter.feeds_books_outrun
+            )
             self._note(pair)
         return bool(late)
 
@@ -243,3 +268,16 @@ class MarketChannel:
         """Take the sample of the rolling mids of every market."""
         for pair in self.pairs.values():
             pair.publish_mid()
+
+    def certify_next(self, now_ns: int) -> None:
+        """Check the hashes of the next market whose batch is over; a lost change shows here."""
+        if not self._turn:
+            self._turn = list(self.pairs.values())
+        pair = self._turn.pop() if self._turn else None
+        if pair is None or pair in self.held or now_ns - pair.recv_ns < STILL_NS:
+            return
+        for verdict in pair.certify():
+            if verdict is Verdict.MATCHED:
+                self._counters.add(Counter.feeds_hash_matched)
+            elif verdict is Verdict.MISMATCHED:
+                self._counters.add(Counter.feeds_hash_mismatched)

@@ -19,28 +19,34 @@ from dataclasses import dataclass
 from time import monotonic_ns
 
 from cache.board import BoardWriter
-from cache.layout import DEPTH_LEVELS, Flag, Proof, Side, tag_of
-from feeds.book import BESTS, PRICES, SIZES, TokenBook, apply_changes, mirror_levels, parse_time_ns
+from cache.layout import DEPTH_LEVELS, Proof, Side, tag_of
+from feeds.book import (
+    BESTS,
+    PRICES,
+    RESOLVED,
+    RESYNC,
+    SIZES,
+    TIME_MS_MIN,
+    WARMUP,
+    TokenBook,
+    Top,
+    apply_changes,
+    depth_of,
+    mirror_top,
+    parse_time_ns,
+    top_of,
+)
+from feeds.certificate import Certificate, Verdict
 from feeds.gamma_wire import MarketInfo
 from feeds.polymarket_wire import Change, Message
 from venue.decimals import E9
 
-# Plain integers: arithmetic on an IntFlag costs a microsecond.
-WARMUP = int(Flag.WARMUP)
-SUSPECT = int(Flag.SUSPECT)
-NO_BID = int(Flag.NO_BID)
-NO_ASK = int(Flag.NO_ASK)
-CROSSED = int(Flag.CROSSED)
-RESYNC = int(Flag.RESYNC)
-RESOLVED = int(Flag.RESOLVED)
 NOT_PROVEN = int(Proof.NONE)
 BEST_PRICES = int(Proof.BEST_PRICES)
 SNAPSHOT = int(Proof.SNAPSHOT)
 
 _SIDES = {"BUY": int(Side.BUY), "SELL": int(Side.SELL)}
-
-Top = tuple[int, int, int, int, int]
-"""Bid, size, ask, size as the records have them (0 for an empty side), and the token's flags."""
+_PADDING = (0,) * (2 * DEPTH_LEVELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +73,22 @@ class Pair:
         self.tick_e9 = market.tick_e9
         self.last_px_e9 = 0
         self.is_v2 = market.protocol_version == 2
+        self.certificate = Certificate(
+            market.condition_id, neg_risk=market.neg_risk, min_qty_e9=market.min_qty_e9
+        )
         self.is_resolved = False
         self.is_down = True
         self.is_behind = False
         self.held_ns = 0
         """Since when a batch has been held; 0 while the books agree with the venue."""
         self.recv_ns = 0
-        self.publish_ns = 0
         self.venue_ts_ns = 0
         self.batch = 0
         self._was_ready = False
         self._is_plain = False
         self._time_text = ""
         self._snapshot_ns = 0
+        self._newest: TokenBook | None = None
         self._proof = NOT_PROVEN
         self._proven_ns = 0
         self._tops: tuple[Top, Top] = ((0, 0, 0, 0, 0), (0, 0, 0, 0, 0))
@@ -97,6 +106,16 @@ class Pair:
         return self.first.is_ready or self.second.is_ready
 
     @property
+    def publish_ns(self) -> int:
+        """When the newest record was published."""
+        return self._values[3] if self._values else 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a whole book of every token came that is listed."""
+        return self.first.is_ready and (self.second.is_ready or len(self.token_tags) < 2)
+
+    @property
     def is_suspect(self) -> bool:
         """Whether state may have been lost: only a new whole book helps for sure."""
         return any(
@@ -106,14 +125,19 @@ class Pair:
 
     # --- events; ValueError tells of a number that is none, and that state may be lost ----------
 
-    def on_changes(self, message: Message, recv_ns: int) -> bool:
+    def on_changes(self, message: Message, recv_ns: int, data: bytes | bytearray) -> bool:
         """Apply a price_change; publish if the books agree with it, else return False: hold.
 
         The feed's hot path: two whole books in no special state, both touched, both agreeing.
         """
         text = message.timestamp
         if text != self._time_text:
-            self._set_time(text)
+            # parse_time_ns, without the call.
+            now_ms = int(text)
+            if len(text) != 13 or now_ms < TIME_MS_MIN:
+                raise ValueError("not a time in milliseconds")
+            self.venue_ts_ns = now_ms * 1_000_000
+            self._time_text = text
         changes = message.price_changes
         assert changes is not None
         if self.venue_ts_ns < self._snapshot_ns:
@@ -123,10 +147,10 @@ class Pair:
         self.recv_ns = recv_ns
         if last_first is not None:
             first.claim = last_first
-            first.claim_time = text
+            first.frame = data
         if last_second is not None:
             second.claim = last_second
-            second.claim_time = text
+            second.frame = data
         if self._is_plain and last_first is not None and last_second is not None:
             bid, ask = first.bid_px, first.ask_px
             no_bid, no_ask = second.bid_px, second.ask_px
@@ -142,18 +166,21 @@ class Pair:
                 self._proof = BEST_PRICES
                 self._proven_ns = recv_ns
                 self.batch = batch = self.batch + 1
-                self.publish_ns = now_ns = monotonic_ns()
                 self._values = values = (
-                    batch, 0, recv_ns, now_ns, self.venue_ts_ns, 0, BEST_PRICES,
+                    batch, 0, recv_ns, monotonic_ns(), self.venue_ts_ns, 0, BEST_PRICES,
                     bid, first.bids[bid], ask, first.asks[ask],
                     no_bid, second.bids[no_bid], no_ask, second.asks[no_ask],
                     self.last_px_e9, self.tick_e9, recv_ns, 0, 0,
                 )  # fmt: skip
                 self._publish_top(self.slot, values)
                 return True
+        if (last_first is None) != (last_second is None):
+            self._newest = second if last_first is None else first
+        else:
+            self._newest = None
         return self.settle(recv_ns, BEST_PRICES)
 
-    def on_book(self, message: Message, recv_ns: int) -> None:
+    def on_book(self, message: Message, recv_ns: int, data: bytes | bytearray) -> None:
         """Take a whole book; `settle` publishes it, when the other token's came too."""
         assert message.bids is not None
         assert message.asks is not None
@@ -162,18 +189,15 @@ class Pair:
         book = self._book(message.asset_id)
         book.replace(message.bids, message.asks)
         book.snapshot_ns = self._snapshot_ns = self.venue_ts_ns
-        # Its claim is its hash; the levels are not kept twice.
-        message.bids = message.asks = None
-        book.claim, book.claim_time = message, message.timestamp
+        book.claim, book.frame = None, data
+        # Both books in one read of the socket: neither is older.
+        self._newest = book if self._newest is None or self.recv_ns != recv_ns else None
         self.tick_e9 = tick_e9
         self.is_v2 = self.is_v2 or message.version == "v2"
         self.recv_ns = recv_ns
 
     def on_best(self, message: Message, recv_ns: int) -> bool:
-        """Compare a best_bid_ask; return False if the books do not agree: hold.
-
-        It comes before the changes of its batch, stamped up to a millisecond later than they.
-        """
+        """Compare a best_bid_ask, which comes before its batch; return False to hold."""
         if parse_time_ns(message.timestamp) < self.venue_ts_ns:
             return True
         book = self._book(message.asset_id)
@@ -188,6 +212,7 @@ class Pair:
         px, qty = PRICES[message.price], SIZES[message.size]
         venue_ts_ns = parse_time_ns(message.timestamp)
         is_first = book is self.first
+        self.certificate.on_trade(px)
         self.last_px_e9 = px if is_first else E9 - px
         flags = self._state_flags()
         values = (self.batch, 0, recv_ns, monotonic_ns(), venue_ts_ns, flags, NOT_PROVEN)
@@ -237,15 +262,24 @@ class Pair:
             book.claim = None
         self.publish()
 
-    def on_hold_expired(self) -> None:
-        """Publish what never agreed, with the tokens that do not marked SUSPECT."""
+    def on_hold_expired(self) -> bool:
+        """Publish what never agreed; return whether that is SUSPECT.
+
+        SUSPECT is a token unlike its claim. Where each agrees with its claim but not with the
+        other, the one not updated was outrun: it is shown as a mirror until its whole book comes.
+        """
         self.held_ns = 0
-        first, second = self.first, self.second
-        first.is_doubted = first.is_ready and not first.agrees
-        second.is_doubted = second.is_ready and not second.agrees
-        if not first.is_doubted and not second.is_doubted:  # each agrees, but not with the other
-            first.is_doubted = second.is_doubted = not self._mirrored
-        self.publish()
+        newest = self._newest
+        for book in (self.first, self.second):
+            book.is_doubted = book.is_ready and not book.agrees
+        is_suspect = self.first.is_doubted or self.second.is_doubted
+        if is_suspect:
+            self.publish()
+            return True
+        if newest is not None and not self._mirrored:
+            (self.second if newest is self.first else self.first).clear()
+        self.settle(self.recv_ns, BEST_PRICES)
+        return False
 
     # --- publishing -----------------------------------------------------------------------------
 
@@ -256,7 +290,7 @@ class Pair:
             return True
         # Both are looked at, so that a claim that is no price is refused with its own frame.
         agree = [not book.is_ready or book.agrees for book in (first, second)]
-        if not all(agree) or not self._mirrored:
+        if not all(agree) or not (self._newest is None or self._mirrored):
             self.held_ns = self.held_ns or recv_ns
             return False
         self.held_ns = 0
@@ -276,8 +310,14 @@ class Pair:
         sides = (*yes[:4], *no[:4])
         yes_flags, no_flags = yes[4] | state, no[4] | state
         self.batch += 1
-        self.publish_ns = now_ns = monotonic_ns()
-        prefix = (self.batch, 0, self.recv_ns, now_ns, self.venue_ts_ns, yes_flags | no_flags)
+        prefix = (
+            self.batch,
+            0,
+            self.recv_ns,
+            monotonic_ns(),
+            self.venue_ts_ns,
+            yes_flags | no_flags,
+        )
         rest = (self.last_px_e9, self.tick_e9, self._proven_ns, yes_flags, no_flags)
         self._values = (*prefix, self._proof, *sides, *rest)
         self._publish_top(self.slot, self._values)
@@ -293,20 +333,27 @@ class Pair:
     def publish_depth(self) -> None:
         """Publish both tokens' best levels as they belong to the newest `PairBbo`."""
         state = self._state_flags()
-        mirrors = (self.second, self.first)
-        for index, book in enumerate((self.first, self.second)[: len(self.token_tags)]):
-            if book.is_ready:
-                bids, asks = book.best_levels(DEPTH_LEVELS)
-                flags = _top(book)[4]
-            elif mirrors[index].is_ready:
-                asks, bids = (mirror_levels(f) for f in mirrors[index].best_levels(DEPTH_LEVELS))
-                flags = _mirror(_top(mirrors[index]))[4]
-            else:
-                continue
-            head = (self.batch, 0, self.recv_ns, monotonic_ns(), self.venue_ts_ns)
-            counts = (flags | state, self._proof, len(bids) // 2, len(asks) // 2, self.tick_e9)
-            padded = (*bids, *_PADDING[len(bids) :], *asks, *_PADDING[len(asks) :])
-            self._boards.depth.publish(2 * self.slot + index, (*head, *counts, *padded))
+        siblings = ((self.first, self.second), (self.second, self.first))
+        for index, (book, sibling) in enumerate(siblings[: len(self.token_tags)]):
+            if self.is_ready:
+                flags, bids, asks = depth_of(book, sibling, DEPTH_LEVELS)
+                head = (self.batch, 0, self.recv_ns, monotonic_ns(), self.venue_ts_ns)
+                counts = (flags | state, self._proof, len(bids) // 2, len(asks) // 2, self.tick_e9)
+                padded = (*bids, *_PADDING[len(bids) :], *asks, *_PADDING[len(asks) :])
+                self._boards.depth.publish(2 * self.slot + index, (*head, *counts, *padded))
+
+    def certify(self) -> list[Verdict]:
+        """Compare both books with the hashes the venue gave them."""
+        was_suspect = self.is_suspect
+        verdicts = []
+        for book in (self.first, self.second):
+            verdict = self.certificate.check(book, tick_e9=self.tick_e9, is_v2=self.is_v2)
+            verdicts.append(verdict)
+            if verdict is not Verdict.UNKNOWN:
+                book.on_hash(is_match=verdict is Verdict.MATCHED)
+        if self.is_suspect != was_suspect:
+            self.publish()
+        return verdicts
 
     # --- helpers --------------------------------------------------------------------------------
 
@@ -345,36 +392,9 @@ class Pair:
     def _read_tops(self) -> tuple[Top, Top]:
         first, second = self.first, self.second
         if not second.is_ready:
-            top = _top(first)
-            return top, _mirror(top)
+            top = top_of(first)
+            return top, mirror_top(top)
         if not first.is_ready:
-            top = _top(second)
-            return _mirror(top), top
-        return _top(first), _top(second)
-
-
-_PADDING = (0,) * (2 * DEPTH_LEVELS)
-
-
-def _top(book: TokenBook) -> Top:
-    flags = SUSPECT if book.is_doubted or not book.is_sure else 0
-    bid, ask = book.bid_px, book.ask_px
-    if bid >= ask:
-        flags |= CROSSED
-    if ask == E9:
-        flags |= NO_ASK
-        ask = 0
-    if bid == 0:
-        flags |= NO_BID
-    return bid, book.bids.get(bid, 0), ask, book.asks.get(ask, 0), flags
-
-
-def _mirror(top: Top) -> Top:
-    """Show a token's top as that of the other token of its market."""
-    bid, bid_qty, ask, ask_qty, flags = top
-    kept = flags & ~(NO_BID | NO_ASK)
-    if flags & NO_BID:
-        kept |= NO_ASK
-    if flags & NO_ASK:
-        kept |= NO_BID
-    return E9 - ask if ask else 0, ask_qty, E9 - bid if bid else 0, bid_qty, kept
+            top = top_of(second)
+            return mirror_top(top), top
+        return top_of(first), top_of(second)

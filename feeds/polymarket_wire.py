@@ -32,6 +32,7 @@ class Cause(Enum):
     MISTYPED = Counter.feeds_frames_mistyped
     OUT_OF_RANGE = Counter.feeds_frames_out_of_range
     BINARY = Counter.feeds_frames_binary
+    REFUSED = Counter.feeds_requests_refused
 
 
 class Level(msgspec.Struct, gc=False):
@@ -50,17 +51,18 @@ class Change(msgspec.Struct, gc=False):
     side: Literal["BUY", "SELL"]
     best_bid: str = ""
     best_ask: str = ""
-    hash: str = ""
 
 
 class Message(msgspec.Struct, gc=False):
-    """One event. What its type does not have is empty."""
+    """One event. What its type does not have is empty.
+
+    The hashes are left out: they are looked for in the frame when one is checked (`find_hash`).
+    """
 
     event_type: str = ""
     market: str = ""
     asset_id: str = ""
     timestamp: str = ""
-    hash: str = ""
     price_changes: list[Change] | None = None
     bids: list[Level] | None = None
     asks: list[Level] | None = None
@@ -110,9 +112,19 @@ _REQUIRED = {
     "market_resolved": ("market",),
 }
 
+
+class _Hashed(msgspec.Struct, gc=False):
+    asset_id: str = ""
+    hash: str = ""
+    timestamp: str = ""
+    price_changes: list[_Hashed] = []
+
+
 _decode_one = msgspec.json.Decoder(Message).decode
 _decode_many = msgspec.json.Decoder(list[Message]).decode
 _decode_any = msgspec.json.Decoder().decode
+
+_decode_hashed = msgspec.json.Decoder(_Hashed | list[_Hashed]).decode
 
 Parsed = Message | list[Message] | Pong | Rejection
 
@@ -123,6 +135,20 @@ def parse(data: bytes | bytearray | str) -> Parsed:
         return _decode_one(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return _parse_rare(data)
+
+
+def find_hash(data: bytes | bytearray, token_id: str) -> tuple[str, str]:
+    """Find the hash a frame that `parse` took gives a token's book, and the venue's time of it.
+
+    Of several the last one counts. Both are "" where the frame has none.
+    """
+    found = _decode_hashed(data)
+    hash_, time = "", ""
+    for event in found if isinstance(found, list) else [found]:
+        for one in (event, *event.price_changes):
+            if one.asset_id == token_id:
+                hash_, time = one.hash, event.timestamp
+    return hash_, time
 
 
 def is_complete(message: Message) -> bool:
@@ -140,6 +166,8 @@ def _parse_rare(data: bytes | bytearray | str) -> Parsed:
     head = raw[:16].strip()
     if head == b"PONG":
         return PONG
+    if head.startswith(b"INVALID"):  # such as INVALID OPERATION, which is text and not JSON
+        return Rejection(Cause.REFUSED, "a message of ours", is_harmless=True)
     try:
         if head[:1] == b"[":
             many = _decode_many(raw)

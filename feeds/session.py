@@ -32,6 +32,7 @@ from websockets.frames import BINARY, CONT, TEXT, CloseCode, Frame
 from websockets.protocol import Event
 
 from cache.counters import Counter, CounterWriter
+from host.clock import SuspendWatch
 from host.log import get_log
 
 FRAME_BYTES_MAX = 16 << 20
@@ -89,7 +90,7 @@ class Keepalive:
 
 
 def backoff_s(attempt: int, fraction: float) -> float:
-    """Return the delay before attempt `attempt` + 1: doubling, with `fraction` (0 to 1) of jitter."""
+    """Return the delay before another attempt: doubling, with `fraction` (0 to 1) of jitter."""
     full = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(attempt, 16))
     return full * (0.5 + 0.5 * fraction)
 
@@ -128,7 +129,7 @@ class Session:
         self._reason = ""
         self._fault: BaseException | None = None
         self._turn_ns = 0
-        self._boot_gap_ns = _boot_gap_ns()
+        self._suspends = SuspendWatch()
         self._reset()
 
     def _reset(self) -> None:
@@ -138,10 +139,9 @@ class Session:
         self._number = 0
         self._next_ping_ns = 0
         self._probe = 0
-        self._frame_ns = 0
+        self.read_ns = 0
+        """When the socket was read last."""
         self._closing_ns = 0
-
-    # --- for the feed -----------------------------------------------------------------------
 
     @property
     def is_connected(self) -> bool:
@@ -210,8 +210,6 @@ class Session:
         except TimeoutError:
             return
 
-    # --- one connection ---------------------------------------------------------------------
-
     async def _run_once(self) -> None:
         self._reset()
         self._reason = ""
@@ -262,7 +260,7 @@ class Session:
 
     def _opened(self, connection: ClientConnection) -> None:
         self._connection = connection
-        self._frame_ns = time.monotonic_ns()
+        self.read_ns = time.monotonic_ns()
         self._counters.add(Counter.feeds_session_connected)
         if self._handler.on_connected(self.send):
             self.arm_keepalive()
@@ -275,18 +273,13 @@ class Session:
         self._counters.add(Counter.feeds_session_disconnected)
         self._handler.on_disconnected(reason)
 
-    # --- time -------------------------------------------------------------------------------
-
     async def _tick_forever(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
             self._tick(time.monotonic_ns())
 
     def _tick(self, now_ns: int) -> None:
-        boot_gap_ns = _boot_gap_ns()
-        suspended = boot_gap_ns - self._boot_gap_ns > STALL_NS
-        self._boot_gap_ns = boot_gap_ns
-        if suspended or now_ns - self._turn_ns > STALL_NS:
+        if self._suspends.poll() or now_ns - self._turn_ns > STALL_NS:
             self._stalled(now_ns)
         self._turn_ns = now_ns
         connection = self._connection
@@ -303,7 +296,7 @@ class Session:
             self._ping(now_ns)
         if self._sent and now_ns - self._sent[0][1] > policy.stale_s * 1e9:
             self._silent("no answer to the keepalive message")
-        elif policy.silence_s and now_ns - self._frame_ns > policy.silence_s * 1e9:
+        elif policy.silence_s and now_ns - self.read_ns > policy.silence_s * 1e9:
             self._silent("no frame")
 
     def _silent(self, reason: str) -> None:
@@ -325,13 +318,11 @@ class Session:
         self._probe = self._number
         self._handler.on_stalled()
 
-    # --- one read of the socket -------------------------------------------------------------
-
     def _read(self, connection: _Connection, data: bytes) -> None:
         recv_ns = time.monotonic_ns()
         if recv_ns - self._turn_ns > STALL_NS:
             self._stalled(recv_ns)
-        self._frame_ns = recv_ns
+        self.read_ns = recv_ns
         connection.recv_ns = recv_ns
         connection.frame_count = 0
         connection.feed(data)
@@ -405,8 +396,3 @@ class _Connection(ClientConnection):
 def _bind(session: Session) -> type[_Connection]:
     """Make a connection class that knows its session: frames may come with the handshake."""
     return type("_BoundConnection", (_Connection,), {"session": session})
-
-
-def _boot_gap_ns() -> int:
-    """Return how long the host has been suspended since boot, to the precision of two clock reads."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()

@@ -1,61 +1,175 @@
-"""Which markets a Polymarket feed carries: who gets which slots, what is subscribed, until when.
+"""Which slots a Polymarket feed gives to which market, across markets and restarts. Pure.
 
-`Market` is what the resolver (`feeds/discovery.py`) gives and `Slots` what becomes of it: a market
-takes one pair slot, its tokens the two instrument slots behind it, and gives them back after its
-end. The invariant: a slot that changes hands changes its generation, so no reader can take one
-market's book for another's; a market that a restarted feed finds in its own old slot keeps both.
+A market takes one pair slot; its tokens have the two instrument slots 2n and 2n + 1 behind it. The
+invariant: a slot that changes hands changes its generation, so that no reader can take one market's
+book for another's; a market that a restarted feed finds in its own old slot keeps both.
 
-Pure: it neither looks markets up nor sends anything.
+What is subscribed on the wire follows from the slots that are taken; who wants a market, and for
+how long, is the resolver's affair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from cache.layout import SettlementType, tag_of
+from cache.layout import tag_of
+from feeds.gamma_wire import MarketInfo
+from feeds.pair import Pair
 
-E9 = 1_000_000_000
+ASK_NS = 5_000_000_000
+"""A whole book that was asked for is waited for this long at first, then ever longer."""
 
+SUSPECT_ASK_NS = 500_000_000
+"""Least time between two questions where state is known to be in doubt."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Market:
-    """One binary market as the venue lists it; 0 and "" where something is unknown or none."""
-
-    condition_id: str
-    tokens: tuple[str, str]
-    """Token ids, Yes or Up first; with protocol V2 its position ids."""
-    outcomes: tuple[str, str] = ("Yes", "No")
-    slug: str = ""
-    tick_e9: int = E9 // 100
-    lot_e9: int = E9 // 100
-    min_qty_e9: int = 5 * E9
-    fee_rate_e9: int = 0
-    fee_exponent: int = 0
-    rebate_rate_e9: int = 0
-    taker_delay_ns: int = 0
-    reward_min_qty_e9: int = 0
-    reward_spread_e9: int = 0
-    neg_risk_id: str = ""
-    reference: str = ""
-    """Binance symbol it is priced on, such as BTCUSDT."""
-    window_start_ns: int = 0
-    window_end_ns: int = 0
-    twap_ns: int = 0
-    settlement_type: SettlementType = SettlementType.NONE
-    protocol_version: int = 1
-
-    @property
-    def tag(self) -> int:
-        return tag_of("polymarket", self.condition_id)
+ASK_COUNT_MAX = 3
+GIVE_UP_NS = 60_000_000_000
+"""Least time between two connections made anew because whole books do not come."""
 
 
-class Resolver(Protocol):
-    """Where markets come from: Gamma by family and clock, or a fixed list."""
+@dataclass(slots=True)
+class _Slot:
+    tag: int = 0
+    """Whose the slot is or was last; 0 nobody's ever."""
+    generation: int = 0
+    is_taken: bool = False
+    released_at: int = 0
+    """Number of the release, so that the longest free is given away first; 0 not in this run."""
 
-    async def resolve(self, wall_ns: int) -> Sequence[Market]:
-        """Return the markets to be carried now: running ones, and next ones before they open.
 
-        Called about once a second. A look-up that failed is counted, left out and tried again.
+class Slots:
+    """The pair slots of one segment."""
+
+    def __init__(self, count: int) -> None:
+        self._slots = [_Slot() for _ in range(count)]
+        self._release_count = 0
+
+    def recall(self, slot: int, tag: int, generation: int) -> None:
+        """Say what a predecessor left in a slot."""
+        self._slots[slot].tag = tag
+        self._slots[slot].generation = generation
+
+    def take(self, tag: int) -> tuple[int, int] | None:
+        """Give a market its slot and generation; None when all are taken.
+
+        Its own old slot if nobody had it since, else one never used, else the longest free.
         """
+        free = [number for number, slot in enumerate(self._slots) if not slot.is_taken]
+        if not free:
+            return None
+
+        def rank(number: int) -> tuple[bool, bool, int]:
+            slot = self._slots[number]
+            return slot.tag != tag, slot.tag != 0, slot.released_at
+
+        number = min(free, key=rank)
+        slot = self._slots[number]
+        if slot.tag not in (0, tag):
+            slot.generation += 1
+        slot.tag = tag
+        slot.is_taken = True
+        return number, slot.generation
+
+    def release(self, number: int) -> None:
+        """Take a slot back; it keeps its tag until it is given away."""
+        self._release_count += 1
+        self._slots[number].is_taken = False
+        self._slots[number].released_at = self._release_count
+
+    def taken(self) -> Iterator[int]:
+        """Yield the numbers of the slots that are taken."""
+        return (number for number, slot in enumerate(self._slots) if slot.is_taken)
+
+
+class BookRequests:
+    """When a market's whole book is to be asked for again, and when that is hopeless.
+
+    Asked for where state may be lost, where a token has no book, and after `quiet_ns` without any
+    change: silence may be a calm market, or a subscription that died while PONG goes on.
+    """
+
+    def __init__(self, quiet_ns: int) -> None:
+        self._quiet_ns = quiet_ns
+        self._asked: dict[int, tuple[int, int]] = {}  # tag: when last, how often in vain
+        self._given_up_ns = 0
+
+    def asked(self, pair: Pair, now_ns: int) -> None:
+        """Note that a market's books were asked for by a new subscription."""
+        self._asked[pair.tag] = (now_ns, 0)
+
+    def forget(self, pair: Pair) -> None:
+        """Note that a market is gone."""
+        self._asked.pop(pair.tag, None)
+
+    def due(self, pairs: Iterable[Pair], *, now_ns: int, wall_ns: int) -> tuple[list[Pair], bool]:
+        """Return the markets to ask for now, and whether only a new connection can help.
+
+        Each is asked for with growing delay. A token that is shown as the mirror of the other, and
+        a market that is not open, are no reason to make the connection anew.
+        """
+        wanted, is_hopeless = [], False
+        for pair in pairs:
+            asked_ns, count = self._asked.get(pair.tag, (0, 0))
+            market = pair.market
+            if market.window_end_ns and wall_ns > market.window_end_ns:
+                continue
+            is_broken = pair.is_suspect or not pair.is_ready or self._is_silent(pair, now_ns)
+            if not is_broken and pair.is_whole:
+                self._asked[pair.tag] = (asked_ns, 0)
+                continue
+            first_ns = SUSPECT_ASK_NS if pair.is_suspect else ASK_NS
+            if now_ns - asked_ns < max(first_ns, ASK_NS * (1 << min(count, 4)) * (count > 0)):
+                continue
+            if is_broken and count >= ASK_COUNT_MAX and wall_ns >= market.window_start_ns:
+                is_hopeless = True
+            self._asked[pair.tag] = (now_ns, count + 1)
+            wanted.append(pair)
+        is_hopeless = is_hopeless and now_ns - self._given_up_ns > GIVE_UP_NS
+        if is_hopeless:
+            self._given_up_ns = now_ns
+        return wanted, is_hopeless
+
+    def _is_silent(self, pair: Pair, now_ns: int) -> bool:
+        return now_ns - pair.recv_ns > self._quiet_ns
+
+
+def instrument_values(
+    market: MarketInfo, index: int, pair_slot: int, *, is_listed: bool = True
+) -> tuple[int | bytes, ...]:
+    """Write the directory's record of one token, without stamps and times of publishing.
+
+    A released market is a record without an id: readers drop it from their directory.
+    """
+    other = market.token_ids[1 - index]
+    return (
+        market.token_ids[index].encode() if is_listed else b"",
+        market.condition_id.encode(),
+        _cut(market.slug, 72),
+        _cut(market.outcomes[index], 16),
+        tag_of("polymarket", other) if other else 0,
+        tag_of("polymarket", market.condition_id),
+        tag_of("binance", market.reference_symbol) if market.reference_symbol else 0,
+        tag_of("polymarket", market.neg_risk_id) if market.neg_risk_id else 0,
+        market.tick_e9,
+        market.lot_e9,
+        market.min_qty_e9,
+        market.fee_rate_e9,
+        market.fee_exponent,
+        market.rebate_rate_e9,
+        market.taker_delay_ns,
+        market.reward_min_qty_e9,
+        market.reward_spread_e9,
+        market.window_start_ns,
+        market.window_end_ns,
+        market.twap_ns,
+        index,
+        pair_slot,
+        int(market.settlement_type),
+        market.protocol_version,
+    )
+
+
+def _cut(text: str, size: int) -> bytes:
+    """Encode a text into at most `size` bytes, whole characters only."""
+    return text.encode()[:size].decode(errors="ignore").encode()

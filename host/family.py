@@ -1,7 +1,7 @@
 """What a child of the supervisor knows of it: whether it has one, whether that one has died.
 
 The supervisor starts each child with its own pid in PENSTOCK_SUPERVISOR. The child's frame asks the
-kernel for SIGTERM when that parent dies (`tie`), and looks again with every heartbeat. An orphan
+kernel for SIGHUP when that parent dies (`tie`), and looks again with every heartbeat. An orphan
 halts, and removes the segments of the family as far as their writers are gone, so that the last
 one out leaves nothing in shared memory. Taking a segment's lock is what proves its writer gone.
 """
@@ -21,6 +21,9 @@ from host.settings import Config
 
 VARIABLE = "PENSTOCK_SUPERVISOR"
 
+DEATH_SIGNAL = signal.SIGHUP
+"""What the kernel sends when the supervisor dies; a session of its own gets no other SIGHUP."""
+
 SWEEP_TRIES = 100
 SWEEP_STEP_S = 0.01
 
@@ -34,7 +37,7 @@ class _Family:
 
 
 def tie() -> None:
-    """Die with the supervisor: SIGTERM when it goes; exit now if it has gone. Idempotent.
+    """Die with the supervisor: SIGHUP when it goes; exit now if it has gone. Idempotent.
 
     The variable is taken out of the environment: a process started from here is no child of the
     supervisor.
@@ -43,7 +46,7 @@ def tie() -> None:
     if not parent.isdigit():
         return
     _Family.supervisor_pid = int(parent)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, DEATH_SIGNAL, 0, 0, 0)
     if is_orphan():
         sys.exit(f"the supervisor (pid {parent}) has gone; this process does not start without it")
 
@@ -56,6 +59,18 @@ def is_supervised() -> bool:
 def is_orphan() -> bool:
     """Whether the supervisor that started this process has died. One system call."""
     return _Family.supervisor_pid not in (0, os.getppid())
+
+
+def wait_orphaned() -> bool:
+    """After the death signal: whether the supervisor has really gone.
+
+    The signal comes when its main thread dies; until its last thread has, it is still the parent.
+    """
+    for _ in range(SWEEP_TRIES):
+        if is_orphan() or not is_supervised():
+            break
+        time.sleep(SWEEP_STEP_S)
+    return is_orphan()
 
 
 def sweep(config: Config) -> list[str]:

@@ -11,7 +11,7 @@
 `run_role` drives a polling process, `run_async` one that lives on an event loop (uvloop). Both
 beat the heart at a jittered interval in [min, 2 * min] from their housekeeping, never per message;
 stop on SIGTERM, SIGINT and SIGHUP; notice a removed segment, a host that slept and a supervisor
-that died; and bound their own halt. A SIGTERM is also what the kernel sends when the supervisor
+that died; and bound their own halt. SIGHUP is also what the kernel sends when the supervisor
 dies: then the process halts as usual and removes what the whole family left in shared memory.
 
 This is the only file that may catch every exception: it logs, says FAIL and exits. It does not
@@ -135,7 +135,7 @@ class Frame:
         self.segment = segment
         self.halt_timeout_s = config.supervisor.stop_timeout_s
         self.stopping = False
-        self.orphaned = False
+        self._hung_up = False
         self.due_ns = 0
         self.on_suspend: Callable[[int], None] | None = None
         self._config = config
@@ -148,6 +148,7 @@ class Frame:
 
     def request_stop(self, number: int = 0, _frame: FrameType | None = None) -> None:
         """Ask the loop to end, and bound what comes after: a halt that hangs ends with a trace."""
+        self._hung_up = self._hung_up or number == family.DEATH_SIGNAL
         if not self.stopping:
             self.stopping = True
             faulthandler.dump_traceback_later(self.halt_timeout_s, exit=True)
@@ -161,8 +162,7 @@ class Frame:
         self.due_ns = now_ns + int(self._interval_ns * self._jitter.uniform(1, 2))
         self.segment.heartbeat(now_ns)
         if family.is_orphan():
-            self.orphaned = True
-            self.request_stop(signal.SIGTERM)
+            self.request_stop(family.DEATH_SIGNAL)
         if gap_ns := self._suspends.poll():
             self.segment.counters.add(Counter.host_suspends_seen)
             LOG.warning("host_slept", s=gap_ns / 1e9)
@@ -194,7 +194,7 @@ class Frame:
         """Release the role; without a supervisor left, remove what the family leaves behind."""
         log.SINK.flush(everything=True)
         faulthandler.cancel_dump_traceback_later()
-        orphaned = self.orphaned or family.is_orphan()
+        orphaned = family.wait_orphaned() if self._hung_up else family.is_orphan()
         self.segment.close(remove=remove or orphaned)
         if orphaned:
             family.sweep(self._config)
@@ -239,10 +239,11 @@ def run_role(
         segment.set_state(State.HALT)
     except Exception:
         code = ExitCode(frame.fail())
-    finally:
+    try:
+        return frame.leave(code, remove=remove)
+    finally:  # Not before: the kernel may send the death signal twice.
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return frame.leave(code, remove=remove)
 
 
 def _turn_until_stopped(frame: Frame, role: Role, idle: IdleStrategy, until_ns: int) -> None:
@@ -280,13 +281,13 @@ def run_async(
     """
     frame = Frame(segment, config)
     frame.on_suspend = on_suspend
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
             code = runner.run(_drive(frame, main, self_ready=self_ready))
-        segment.set_state(State.HALT)
-    except Exception:
-        code = frame.fail()
-    return frame.leave(code)
+            segment.set_state(State.HALT)
+        except Exception:
+            code = frame.fail()
+        return frame.leave(code)  # The loop still has the signals: death may be told twice.
 
 
 async def _drive(frame: Frame, main: Coroutine[Any, Any, None], *, self_ready: bool) -> int:

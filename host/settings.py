@@ -104,6 +104,9 @@ class PolymarketFeed(Section, frozen=True):
     market_slots: MarketSlots
     families: tuple[Annotated[str, Meta(pattern=r"^[a-z0-9]{2,16}-updown-[0-9]{1,3}[mh]$")], ...]
     tokens: tuple[Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")], ...]
+    hold_ms: Annotated[int, Meta(ge=1, le=100)]
+    depth_interval_ms: Annotated[int, Meta(ge=1, le=1_000)]
+    quiet_s: Annotated[float, Meta(ge=1, le=86_400)]
     lead_s: Annotated[float, Meta(ge=0, le=3_600)]
     linger_s: Annotated[float, Meta(ge=0, le=3_600)]
     lookup_timeout_s: Annotated[float, Meta(gt=0, le=60)]
@@ -154,6 +157,35 @@ class Strategy(Section, frozen=True):
     """[strategy]: the maker and its parameters; what decides money stands in [paper]."""
 
     id: Name
+    families: tuple[str, ...]
+    trigger: Literal["rate", "bell"]
+    rate_hz: Annotated[float, Meta(ge=0.1, le=1_000)]
+    bell_interval_ms_min: Annotated[int, Meta(ge=0, le=1_000)]
+    book_policy: Literal["latency_arb", "fast15m", "long"]
+    reference_policy: Literal["latency_arb", "fast15m", "long"]
+    open_before_s: Annotated[float, Meta(ge=0, le=86_400)]
+    out_before_s: Annotated[float, Meta(ge=1, le=3_600)]
+    valid_ms: Annotated[int, Meta(ge=100, le=60_000)]
+    keep_ms_max: Annotated[int, Meta(ge=0, le=10_000)]
+    strike_min: Literal["proxy", "stream", "official"]
+    twap_lag_s: Annotated[float, Meta(ge=0, le=60)]
+    sigma_sample_count_min: Annotated[int, Meta(ge=2, le=100_000)]
+    features_age_ms_max: Millis
+    shock_z: Annotated[float, Meta(gt=0, le=1_000)]
+    basis_half_life_s: Seconds
+    basis_sd_floor_bps: Annotated[float, Meta(ge=0, le=1_000)]
+    basis_age_s_max: Seconds
+    market_weight: Fraction
+    market_spread_max: Amount
+    disagreement_max: Amount
+    hysteresis_ticks: Annotated[float, Meta(ge=0, le=10)]
+
+    def faults(self) -> Iterator[str]:
+        if self.valid_ms < 4_000 / self.rate_hz:
+            yield (
+                f"valid_ms is {self.valid_ms}: quotes must outlive some ticks, so with rate_hz "
+                f"{self.rate_hz} make it at least {int(4_000 / self.rate_hz) + 1}"
+            )
 
 
 class Executor(Section, frozen=True):
@@ -178,6 +210,13 @@ class Executor(Section, frozen=True):
 class Paper(Section, frozen=True):
     """[paper]: play money, the only section whose money values are shipped."""
 
+    quote_qty: Amount
+    quote_position_qty_max: Amount
+    quote_half_spread: Amount
+    quote_widen_ratio: Annotated[float, Meta(ge=0, le=10)]
+    quote_skew: Amount
+    quote_px_min: Amount
+    quote_px_max: Amount
     px_min: Amount
     px_max: Amount
     order_qty_max: Amount
@@ -199,6 +238,13 @@ class Paper(Section, frozen=True):
                 f"px_min is {self.px_min} and px_max {self.px_max}: prices lie between 0 and 1, "
                 "so write 0 < px_min < px_max < 1"
             )
+        if not 0 < float(self.quote_px_min) < float(self.quote_px_max) < 1:
+            yield (
+                f"quote_px_min is {self.quote_px_min} and quote_px_max {self.quote_px_max}: write "
+                "0 < quote_px_min < quote_px_max < 1"
+            )
+        if float(self.quote_half_spread) <= 0:
+            yield "quote_half_spread is 0: a quote at the fair value only loses, so raise it"
         for name in ("place_latency_ms", "cancel_latency_ms"):
             p50, p99 = getattr(self, f"{name}_p50"), getattr(self, f"{name}_p99")
             if p99 < p50:

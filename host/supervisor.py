@@ -187,7 +187,7 @@ def supervise(
     *,
     duration_s: float = 0.0,
     keep: bool = False,
-    live: bool = False,
+    look: str = "plain",
 ) -> int:
     """Run the supervisor until a signal or for `duration_s`; give its exit code.
 
@@ -195,7 +195,7 @@ def supervise(
     """
     segment = process.claim(config, SUPERVISOR_ROLE, BOARDS)
     waiting = SignalWait()
-    view = open_view(config, live=live)
+    view = open_view(config, look)
     role = Supervisor(segment, config, parts, view=view, keep=keep)
     settings = config.supervisor
     try:
@@ -235,19 +235,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--duration", type=float, default=0.0, metavar="SECONDS", help="stop by itself, exit 0"
     )
     parser.add_argument("--keep", action="store_true", help="leave the segments when stopping")
+    parser.add_argument("--json", action="store_true", help="status lines as JSON")
     parser.add_argument("--plain", action="store_true", help="status lines, no live view")
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry out the parsed options."""
     config = process.begin(SUPERVISOR_ROLE, options.config)
+    live = sys.stdout.isatty() and not options.plain
+    look = "json" if options.json else "live" if live else "plain"
     path = str(Path(options.config).resolve()) if options.config else None
     return supervise(
         config,
         plan(config, path),
         duration_s=options.duration,
         keep=options.keep,
-        live=sys.stdout.isatty() and not options.plain,
+        look=look,
     )
 
 

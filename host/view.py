@@ -12,6 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import TextIO
 
+import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -28,12 +29,13 @@ LINES_SHOWN = 6
 
 
 class PlainView:
-    """A status line every few seconds on stdout."""
+    """A status line every few seconds on stdout, with the new fills; or JSON for programs."""
 
     log_dir: Path | None = None
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, json: bool = False) -> None:
         self._survey = Survey(config.host.namespace)
+        self._json = json
         self._interval_ns = int(config.supervisor.status_interval_s * NS_PER_S)
         self._due_ns = 0
         self._fills_seen = 0
@@ -47,6 +49,9 @@ class PlainView:
             return
         now_wall_ns = wall_ns()
         picture = self._survey.take(now_ns, now_wall_ns)
+        if self._json:
+            print(msgspec.json.encode(picture).decode(), flush=True)
+            return
         print(f"{log.stamp(now_wall_ns)} status  {status_line(picture)}", flush=True)
         for fill in picture.fills:
             if fill.fill_id > self._fills_seen:
@@ -113,6 +118,6 @@ class LiveView:
         self._tail.close()
 
 
-def open_view(config: Config, *, live: bool) -> PlainView | LiveView:
-    """Choose the view."""
-    return LiveView(config) if live else PlainView(config)
+def open_view(config: Config, look: str) -> PlainView | LiveView:
+    """Choose the view: "live", "plain" or "json"."""
+    return LiveView(config) if look == "live" else PlainView(config, json=look == "json")

@@ -19,7 +19,7 @@ from sim.mirror_book import NO_ASK, NO_BID, Change, MirrorBook
 
 COARSE = 10
 FINE = 1
-LEVELS_MAX = 50
+LEVELS_MAX = 45
 """Levels a side that makers keep; beyond it they give up the deepest."""
 
 _MAKER_LAG_NS = 280_000_000
@@ -84,9 +84,9 @@ class Makers:
     def _draw_width(self) -> float:
         """Draw the half-spread in ticks: mostly as tight as the tick allows, at times wide."""
         mood = self._rng.random()
-        if mood < 0.78:
-            return self._rng.uniform(0.0, 0.06)
-        return self._rng.uniform(0.15, 0.5) if mood < 0.92 else self._rng.uniform(0.6, 1.3)
+        if mood < 0.86:
+            return self._rng.uniform(0.0, 0.04)
+        return self._rng.uniform(0.15, 0.5) if mood < 0.95 else self._rng.uniform(0.6, 1.3)
 
     def _fill(
         self, side: dict[int, int], wanted: dict[tuple[bool, int], int], *, is_bid: bool, tick: int
@@ -102,7 +102,7 @@ class Makers:
                 wanted[is_bid, px] = self.draw_qty(px, rung, tick)
             elif there and there < _THIN_QTY and rung == 0 and rng.random() < 0.6:
                 wanted[is_bid, px] = there + self.draw_qty(px, rung, tick)
-        for px in sorted(side, reverse=not is_bid)[LEVELS_MAX:]:
+        for px in sorted(side, reverse=is_bid)[LEVELS_MAX:]:
             wanted[is_bid, px] = 0
 
     def draw_qty(self, px: int, rung: int, tick: int) -> int:
@@ -164,10 +164,9 @@ class Makers:
         elif chance < 0.1 and len(side) > 12:
             wanted[at.is_bid, at.px] = 0
         else:
-            part = rng.choice((500, 1000, 2500, 5000, 7_000, 10_000, rng.randint(500, 40_000)))
-            wanted[at.is_bid, at.px] = there - part if chance < 0.5 < there / part / 4 else there + part
-            if wanted[at.is_bid, at.px] > 2_500_000:
-                wanted[at.is_bid, at.px] = there // 2
+            part = rng.choice((500, 1_000, 2_500, 5_000, 10_000, rng.randint(500, 40_000)))
+            is_less = chance < 0.55 and there >= part + 500
+            wanted[at.is_bid, at.px] = there - part if is_less else min(there + part, 2_500_000)
 
     def _shuffled(self, wanted: dict[tuple[bool, int], int]) -> list[Change]:
         changes = [Change(is_bid, px, qty) for (is_bid, px), qty in wanted.items()]

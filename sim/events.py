@@ -43,7 +43,9 @@ def first_book(
     ).encode()
 
 
-def trade_book(market: str, token: str, book: TokenBook, *, timestamp: str, book_hash: str) -> bytes:
+def trade_book(
+    market: str, token: str, book: TokenBook, *, timestamp: str, book_hash: str
+) -> bytes:
     """Write the `book` that follows a trade: no tick size, no last trade price."""
     return (
         f'{{"market":"{market}", "asset_id":"{token}", "bids":[{_levels(book.bids, " ")}], '

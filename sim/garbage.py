@@ -61,8 +61,8 @@ def _wrong_types(sample: bytes) -> bytes:
 
 def _padded(sample: bytes, size: int) -> bytes:
     """Make the frame `size` bytes long with a key nobody knows; else it says the same again."""
-    head = sample.rstrip().removesuffix(b"}")
-    return head + b',"pad":"' + b"x" * (size - len(head) - 10) + b'"}'
+    head = sample.rstrip().removesuffix(b"}") + (b"," if len(sample) > 2 else b"")
+    return head + b'"pad":"' + b"x" * (size - len(head) - 9) + b'"}'
 
 
 _MAKERS: dict[str, Callable[[bytes], Garbage]] = {

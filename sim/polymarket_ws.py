@@ -134,7 +134,8 @@ class PolymarketChannel(Channel):
             self.emit((client,), encode(b"[" + b",".join(books) + b"]\n"))
 
     def publish(self, frame: SimFrame) -> None:
-        self.sample = frame.payload
+        if frame.payload[:1] == b"{":
+            self.sample = frame.payload
         kind = event_type(frame.payload)
         targets = self._wanting(() if kind == b"new_market" else frame.key, kind in _EXTRA_EVENTS)
         if targets:

@@ -119,7 +119,9 @@ class PricePath:
             variance=variance,
             ticker_count=tickers,
             trade_count=trades,
-            ticker_id=_first_ids(tickers * _UPDATES_PER_TICKER, number, _TICKER_ID, p.ticker_rate * 6),
+            ticker_id=_first_ids(
+                tickers * _UPDATES_PER_TICKER, number, _TICKER_ID, p.ticker_rate * 6
+            ),
             trade_id=_first_ids(trades, number, _TRADE_ID, p.trade_rate),
         )
 
@@ -129,10 +131,14 @@ class PricePath:
         rng = array_generator(self._seed, "epoch", index)
         activity = _activity(rng)
         variance = float(block.variance[at])
-        move_ns, move_c = _sweeps(rng, activity, variance, int(block.bid_c[at + 1] - block.bid_c[at]))
+        move_ns, move_c = _sweeps(
+            rng, activity, variance, int(block.bid_c[at + 1] - block.bid_c[at])
+        )
         first = int(block.bid_c[at])
         quote_ns, bid_c, ask_c = _quotes(rng, move_ns, first + move_c, first)
-        ticker_ns, which = _ticker_times(rng, activity, move_ns, quote_ns, int(block.ticker_count[at]))
+        ticker_ns, which = _ticker_times(
+            rng, activity, move_ns, quote_ns, int(block.ticker_count[at])
+        )
         start_ns = index * EPOCH_S * _NS
         bids, asks = bid_c[which], ask_c[which]
         trade_ns, is_sell = _trade_times(rng, activity, move_ns, move_c, int(block.trade_count[at]))
@@ -143,7 +149,9 @@ class PricePath:
             start_s=index * EPOCH_S,
             sigma_usd=(variance / EPOCH_S) ** 0.5 / 100.0,
             ticker_ns=start_ns + ticker_ns,
-            ticker_id=_spread_ids(rng, int(block.ticker_id[at]), int(block.ticker_id[at + 1]), count),
+            ticker_id=_spread_ids(
+                rng, int(block.ticker_id[at]), int(block.ticker_id[at + 1]), count
+            ),
             bid_c=bids,
             ask_c=asks,
             bid_q=_sizes(rng, bids, is_turn=rng.random(count) < 0.5),
@@ -151,7 +159,9 @@ class PricePath:
             trade_ns=start_ns + trade_ns,
             trade_id=int(block.trade_id[at]) + np.arange(len(trade_ns), dtype=np.int64),
             trade_c=np.where(is_sell, bids[seen], asks[seen]),
-            trade_q=np.maximum(np.exp(rng.normal(-7.1, 2.3, len(trade_ns))) * 1e5, 2.0).astype(np.int64),
+            trade_q=np.maximum(np.exp(rng.normal(-7.1, 2.3, len(trade_ns))) * 1e5, 2.0).astype(
+                np.int64
+            ),
             is_sell=is_sell,
             first_bid_c=first,
         )
@@ -171,26 +181,28 @@ def _persistent(rng: np.random.Generator, count: int, memory: float) -> Floats:
 def _first_ids(counts: Ints, block: int, base: int, rate: float) -> Ints:
     """Return the first id of each epoch of a block; blocks leave room, epochs follow closely."""
     room = int(rate * EPOCH_S * BLOCK_EPOCHS * 1.01) + BLOCK_EPOCHS
-    return base + block * room + np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    ids: Ints = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    return ids + (base + block * room)
 
 
 def _spread_ids(rng: np.random.Generator, first: int, end: int, count: int) -> Ints:
     """Return `count` ids from `first` up to below `end`, strictly increasing, with gaps."""
     weight = np.cumsum(rng.gamma(0.6, 1.0, count))
     free = max(end - first - count - 1, 0)
-    return first + np.arange(count, dtype=np.int64) + (weight * (free / weight[-1])).astype(np.int64)
+    gaps: Ints = (weight * (free / weight[-1])).astype(np.int64)
+    return gaps + np.arange(first, first + count, dtype=np.int64)
 
 
 def _activity(rng: np.random.Generator) -> Floats:
     """Return the share of an epoch's activity up to each 100 ms cell: calm and busy seconds."""
     busy = np.exp(0.65 * _persistent(rng, CELLS, 6.0) + 0.45 * _persistent(rng, CELLS, 300.0))
-    total = np.concatenate(([0.0], np.cumsum(busy)))
-    return total / total[-1]
+    total: Floats = np.concatenate(([0.0], np.cumsum(busy)))
+    return total / float(total[-1])
 
 
 def _draw_times(rng: np.random.Generator, activity: Floats, count: int) -> Floats:
     """Return sorted times in ns from the start of the epoch, denser where it is busy."""
-    cells = np.interp(np.sort(rng.random(count)), activity, np.arange(CELLS + 1.0))
+    cells: Floats = np.interp(np.sort(rng.random(count)), activity, np.arange(CELLS + 1.0))
     return cells * (_LAST_NS / CELLS)
 
 
@@ -268,7 +280,9 @@ def _ticker_times(
     parents = np.concatenate((around, alone, quote_ns[1:].astype(np.float64)))
     group = rest - near - own
     grouped = rng.choice(parents, group) + rng.exponential(3e4, group)
-    fill = np.minimum(np.concatenate((around, alone, grouped)), _LAST_NS + 40_000_000).astype(np.int64)
+    fill = np.minimum(np.concatenate((around, alone, grouped)), _LAST_NS + 40_000_000).astype(
+        np.int64
+    )
     times = np.concatenate((quote_ns[1:], np.sort(fill)))
     order = np.argsort(times, kind="stable")
     which = np.maximum.accumulate(
@@ -300,12 +314,16 @@ def _trade_times(
 def _sizes(rng: np.random.Generator, price_c: Ints, *, is_turn: npt.NDArray[np.bool_]) -> Ints:
     """Return the size at one side of the top: anew at a new price, else small changes in turn."""
     count = len(price_c)
-    is_new = np.concatenate(([True], np.diff(price_c) != 0)) | (is_turn & (rng.random(count) < 0.03))
+    is_new = np.concatenate(([True], np.diff(price_c) != 0)) | (
+        is_turn & (rng.random(count) < 0.03)
+    )
     fresh = np.where(
         rng.random(count) < 0.25, np.exp(rng.normal(-4.0, 2.5, count)), rng.gamma(1.4, 1.5, count)
     )
-    change = np.where(is_turn, rng.standard_normal(count) * np.exp(rng.normal(-4.5, 2.0, count)), 0.0)
+    change = np.where(
+        is_turn, rng.standard_normal(count) * np.exp(rng.normal(-4.5, 2.0, count)), 0.0
+    )
     total = np.cumsum(change)
     last = np.maximum.accumulate(np.where(is_new, np.arange(count), 0))
-    size = np.abs(fresh[last] + total - total[last])
+    size: Floats = np.abs(fresh[last] + total - total[last])
     return np.clip(size * 1e5, 9.0, 5e6).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Randomness of the model: every draw follows from the seed and a name, never from what came before.
+"""Randomness of the model: a draw follows from the seed and a name, never from earlier draws.
 
 Each part of the world (an epoch of the price, a market, a missing point) has a generator of its
 own, named by its labels. So any part can be made again without the parts before it, which is what
@@ -20,7 +20,9 @@ def digest(seed: int, *labels: str | int) -> bytes:
 
 def array_generator(seed: int, *labels: str | int) -> np.random.Generator:
     """Return the generator of arrays of that name."""
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest(seed, *labels)[:16], "little")))
+    return np.random.Generator(
+        np.random.PCG64(int.from_bytes(digest(seed, *labels)[:16], "little"))
+    )
 
 
 def step_generator(seed: int, *labels: str | int) -> random.Random:

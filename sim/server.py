@@ -139,18 +139,19 @@ class SimServer:
                 group.create_task(task)
 
     async def _pump(self) -> None:
-        last_ns = time.monotonic_ns()
+        last_ns, last_wall_ns = time.monotonic_ns(), self._wall_ns()
         while True:
-            now_ns = time.monotonic_ns()
-            frames = self.source.due(self._wall_ns())
-            if now_ns - last_ns > STALL_NS:
+            now_ns, wall_ns = time.monotonic_ns(), self._wall_ns()
+            frames = self.source.due(wall_ns)
+            # The wall clock too: the monotonic one stands still while the host sleeps.
+            if max(now_ns - last_ns, wall_ns - last_wall_ns) > STALL_NS:
                 await self._on_stalled()
             else:
                 for frame in frames:
                     self._channel_of(frame).publish(frame)
             for channel in self._channels:
                 channel.flush(now_ns)
-            last_ns = now_ns
+            last_ns, last_wall_ns = now_ns, wall_ns
             await asyncio.sleep(PUMP_S)
 
     def _channel_of(self, frame: SimFrame) -> Channel:

@@ -11,6 +11,7 @@ A point comes about a second late and some never come live; the snapshot has the
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -62,8 +63,7 @@ class SettlementFeed:
     def spots(self, first_s: int, last_s: int) -> Ints:
         """Return the spot of each whole second from first to last, in millionths of a dollar."""
         parts = [
-            self._epoch_spots(index)
-            for index in range(first_s // EPOCH_S, last_s // EPOCH_S + 1)
+            self._epoch_spots(index) for index in range(first_s // EPOCH_S, last_s // EPOCH_S + 1)
         ]
         start = first_s % EPOCH_S
         return np.concatenate(parts)[start : start + last_s - first_s + 1]
@@ -79,7 +79,11 @@ class SettlementFeed:
         """Say whether Up wins the window; a tie is Up."""
         return self.twap_e18(end_s) >= self.twap_e18(start_s)
 
-    def point(self, at_s: int) -> dict[str, object]:
+    def official(self, at_s: int) -> float:
+        """Return the average as the catalogue shows it: a number, to the digits of a float."""
+        return self.twap_e18(at_s) / 10**18
+
+    def point(self, at_s: int) -> dict[str, Any]:
         """Return one point as it stands in a snapshot's `data`."""
         value = self.twap_e18(at_s)
         return {

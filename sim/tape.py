@@ -108,13 +108,3 @@ class BinanceTape:
         numbers = (epoch.ticker_id, epoch.bid_c, epoch.bid_q, epoch.ask_c, epoch.ask_q)
         update, bid, bid_q, ask, ask_q = (int(column[at]) for column in numbers)
         return self._ticker(update, bid, bid_q, ask, ask_q)
-
-    def rest_ticker(self, at_ns: int) -> bytes:
-        """Return the same as the REST look-up has it: no update id."""
-        epoch, at = self._last(at_ns)
-        bid, ask = price_text(int(epoch.bid_c[at])), price_text(int(epoch.ask_c[at]))
-        bid_q, ask_q = size_text(int(epoch.bid_q[at])), size_text(int(epoch.ask_q[at]))
-        return (
-            f'{{"symbol":"{self._symbol}","bidPrice":"{bid}","bidQty":"{bid_q}",'
-            f'"askPrice":"{ask}","askQty":"{ask_q}"}}'
-        ).encode()

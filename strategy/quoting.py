@@ -73,10 +73,10 @@ class Wish(NamedTuple):
     ask_e9: int
 
 
-def wish(fair_e9: int, params: QuoteParams, *, disagreement_e9: int, inventory: Inventory) -> Wish:
-    """Place bid and ask around the fair value, shifted against the position held."""
+def wish(fair_e9: int, params: QuoteParams, *, disagreement_e9: int, net_e9: int) -> Wish:
+    """Place bid and ask around the fair value, shifted against the net position."""
     most = params.position_qty_max_e9
-    net = max(-most, min(most, inventory.net_e9))
+    net = max(-most, min(most, net_e9))
     shift = params.skew_e9 * net // most if most else 0
     half = params.half_spread_e9 + params.widen_e9 * abs(disagreement_e9) // E9
     return Wish(fair_e9 - shift - half, fair_e9 - shift + half)

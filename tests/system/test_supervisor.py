@@ -176,9 +176,7 @@ def test_a_killed_child_is_back_at_once(house: House) -> None:
 
 def test_a_hung_child_is_killed_and_started_again(house: House) -> None:
     once = str(house.folder / "once")
-    house.start(
-        (FEED, 1, 2, ["--do", "hang", "--once", once]), PENSTOCK_SUPERVISOR_HANG_KILL_S="1"
-    )
+    house.start((FEED, 1, 2, ["--do", "hang", "--once", once]), PENSTOCK_SUPERVISOR_HANG_KILL_S="1")
     wait_for(lambda: house.table().get(FEED, (0, 0, 0, 0))[1] == 1)
     house.wait_running(FEED)
     assert house.table()[FEED][2] == -signal.SIGKILL

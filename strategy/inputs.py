@@ -1,0 +1,253 @@
+"""Reads what a strategy lives on: each input once a run, from the memory of the other processes.
+
+`Inputs.look` copies, of every market the strategy is to quote, the pair's top of book and its
+settlement, the reference symbol's top and features, and the position. The clock must be read after
+it: then no age is negative. The invariant: every record is whole and carries the tag it was asked
+for; what could not be read is a `Miss` or None and never an older value.
+
+It judges nothing: `strategy/views.py` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cache.board import Miss, Snapshot
+from cache.counters import Counter, CounterWriter
+from cache.instruments import Directory, Pair
+from cache.segment import ReaderSegment
+from strategy.link import Link, Place
+from strategy.reference import NO_SAMPLES, Samples
+from venue.settlement import parse_slug
+
+
+class MarketFeed:
+    """The boards of a Polymarket feed."""
+
+    def __init__(self, segment: ReaderSegment) -> None:
+        self.directory = Directory(segment)
+        self.pair_bbo = segment.board("pair_bbo")
+        self.settlement = segment.board("settlement")
+        self.boards = (self.pair_bbo, self.settlement)
+
+
+class ReferenceFeed:
+    """The boards of a Binance feed, and the samples as they were read last."""
+
+    def __init__(self, segment: ReaderSegment) -> None:
+        self.directory = Directory(segment)
+        self.bbo = segment.board("bbo")
+        self.features = segment.board("features")
+        self.boards = (self.bbo, self.features, segment.board("samples"))
+        self._samples_board = self.boards[2]
+        self._samples: dict[int, tuple[int, Samples]] = {}
+
+    def samples(self, slot: int, tag: int) -> Samples:
+        """Return the sampled history of a symbol; copied only when there is a new sample."""
+        board = self._samples_board
+        version = board.version(slot)
+        held = self._samples.get(tag)
+        if held is not None and held[0] == version:
+            return held[1]
+        records = board.history(slot, board.cell_count - 2, tag)
+        if isinstance(records, Miss):
+            return held[1] if held is not None else NO_SAMPLES
+        made = Samples.of_records(records)
+        self._samples[tag] = version, made
+        return made
+
+
+class AccountFeed:
+    """The boards of an executor: positions, and which markets were ever filled."""
+
+    def __init__(self, segment: ReaderSegment) -> None:
+        self._segment = segment
+        self._positions = segment.board("positions")
+        self._fills = segment.board("fills")
+        self.boards = (self._positions, self._fills)
+        self._scan = self._positions.changed()
+        self._by_slot: dict[int, Snapshot] = {}
+        self._by_tag: dict[int, Snapshot] = {}
+        self._incarnation = -1
+        self._fills_version = -1
+        self._filled: frozenset[int] | None = None
+        self._oldest_ns = 0
+
+    def refresh(self) -> None:
+        """Read what changed since the last run."""
+        incarnation = self._segment.incarnation
+        changed = self._scan.poll().tolist()
+        for slot in changed:
+            found = self._positions.read(slot, 0)
+            if isinstance(found, Miss):
+                self._by_slot.pop(slot, None)
+            else:
+                self._by_slot[slot] = found
+        if changed or incarnation != self._incarnation:
+            self._incarnation = incarnation
+            # What an older incarnation said of a position is not confirmed yet.
+            held = [r for r in self._by_slot.values() if r.incarnation == incarnation]
+            self._by_tag = {record.tag: record for record in held}
+        version = self._fills.version(0)
+        if version != self._fills_version:
+            self._fills_version = version
+            self._read_fills(version)
+
+    def _read_fills(self, version: int) -> None:
+        count = self._fills.cell_count - 2
+        records = self._fills.history(0, count, 0) if version else None
+        if records is None:
+            self._filled, self._oldest_ns = frozenset(), 0
+        elif isinstance(records, Miss):
+            self._filled = None
+        else:
+            self._filled = frozenset(records["pair_tag"].tolist())
+            self._oldest_ns = int(records["publish_ns"][0]) if version > count else 0
+
+    def net_e9(self, tag: int, quoted_since_ns: int) -> int | None:
+        """Return the net position in a market; None when it is not known.
+
+        A market without a position is flat only if it was never filled: no fill of it lies on the
+        stream, which reaches back to before `quoted_since_ns`, when it could first be quoted.
+        """
+        position = self._by_tag.get(tag)
+        if position is not None:
+            net: int = position.yes_qty_e9 - position.no_qty_e9
+            return net
+        if self._filled is None or tag in self._filled or self._oldest_ns > quoted_since_ns:
+            return None
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSight:
+    """One reference symbol as it was read."""
+
+    bbo: Snapshot | Miss
+    features: Snapshot | Miss
+    samples: Samples
+
+
+@dataclass(frozen=True, slots=True)
+class MarketSight:
+    """One market as it was read."""
+
+    pair: Pair
+    book: Snapshot | Miss
+    settlement: Snapshot | Miss
+    reference_tag: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All inputs of one run; the `link_ns` were read before the clock."""
+
+    markets: dict[int, MarketSight] = field(default_factory=dict)
+    references: dict[int, ReferenceSight] = field(default_factory=dict)
+    market_link_ns: int = 0
+    reference_link_ns: int = 0
+
+
+class Inputs:
+    """The links of one strategy. Belongs to one thread."""
+
+    def __init__(
+        self,
+        *,
+        account: str,
+        families: frozenset[str],
+        namespace: str,
+        counters: CounterWriter,
+    ) -> None:
+        place = Place(namespace, counters)
+        self.market_feed = Link("feed.polymarket.0", MarketFeed, place)
+        self.reference_feed = Link("feed.binance.0", ReferenceFeed, place)
+        self.account = Link(f"executor.{account}", AccountFeed, place)
+        self._families = families
+        self._counters = counters
+        self._versions: list[int] = []
+
+    def refresh(self, now_ns: int) -> bool:
+        """Attach what is to be attached; True when another segment is held than before."""
+        links = (self.market_feed, self.reference_feed, self.account)
+        return any([link.refresh(now_ns) for link in links])
+
+    def segments(self) -> list[ReaderSegment]:
+        """The segments whose bells tell of something new."""
+        links = (self.market_feed, self.reference_feed, self.account)
+        return [link.segment for link in links if link.segment is not None]
+
+    def has_news(self) -> bool:
+        """Whether any book or reference was published since the last look."""
+        return self._versions != self._read_versions()
+
+    def _read_versions(self) -> list[int]:
+        markets, references = self.market_feed.boards, self.reference_feed.boards
+        versions: list[int] = []
+        if markets is not None:
+            pairs = markets.directory.pairs.values()
+            versions += [markets.pair_bbo.version(pair.pair_slot) for pair in pairs]
+        if references is not None:
+            slots = references.directory.slot_of.values()
+            versions += [references.bbo.version(slot) for slot in slots]
+        return versions
+
+    def look(self) -> Look:
+        """Read every input once."""
+        self._versions = self._read_versions()
+        market_link_ns = self.market_feed.link_ns
+        reference_link_ns = self.reference_feed.link_ns
+        if self.account.boards is not None:
+            self.account.boards.refresh()
+        markets = self._look_markets()
+        references = self._look_references({sight.reference_tag for sight in markets.values()})
+        self._count()
+        return Look(markets, references, market_link_ns, reference_link_ns)
+
+    def _look_markets(self) -> dict[int, MarketSight]:
+        feed = self.market_feed.boards
+        if feed is None:
+            return {}
+        feed.directory.refresh()
+        found = {}
+        for tag, pair in feed.directory.pairs.items():
+            if self._is_mine(pair):
+                found[tag] = MarketSight(
+                    pair,
+                    feed.pair_bbo.read(pair.pair_slot, tag),
+                    feed.settlement.read(pair.pair_slot, tag),
+                    pair.yes.reference_tag,
+                )
+        return found
+
+    def _is_mine(self, pair: Pair) -> bool:
+        """Leave windows of other families alone; a market that is no window says NO_STRIKE."""
+        window = parse_slug(pair.yes.slug)
+        return window is None or window.family.name in self._families
+
+    def _look_references(self, tags: set[int]) -> dict[int, ReferenceSight]:
+        feed = self.reference_feed.boards
+        if feed is None:
+            return {}
+        feed.directory.refresh()
+        found = {}
+        for tag in tags:
+            slot = feed.directory.slot_of.get(tag)
+            if slot is not None:
+                found[tag] = ReferenceSight(
+                    feed.bbo.read(slot, tag),
+                    feed.features.read(slot, tag),
+                    feed.samples(slot, tag),
+                )
+        return found
+
+    def _count(self) -> None:
+        """Move what the boards counted into the segment's counters."""
+        for link in (self.market_feed, self.reference_feed, self.account):
+            for board in link.boards.boards if link.boards is not None else ():
+                if board.retry_count:
+                    self._counters.add(Counter.cache_read_retried, board.retry_count)
+                    board.retry_count = 0
+                if board.busy_count:
+                    self._counters.add(Counter.cache_read_busy, board.busy_count)
+                    board.busy_count = 0

@@ -1,0 +1,225 @@
+"""The strategy process: what a run is, when it is due, and what becomes of it.
+
+    feeds' and executor's memory -> Inputs.look -> clock -> gate, views -> StrategyCache
+        -> market_maker.decide, one market after the other -> quotes board -> bell
+
+A run reads each input once, decides on what it froze, publishes, and forgets. Inputs may be missing,
+die, or be replaced at any time: then the markets concerned are withheld with their reason, and
+nothing else happens. The invariant: a market that was ever published is published in each run until
+its slot goes to another, so that no quote outlives the decision behind it by more than its validity.
+"""
+
+from __future__ import annotations
+
+import time
+
+from cache.counters import Counter, Histogram
+from cache.gate import Witness
+from cache.layout import TARGET_QUOTES, BoardSpec, Reason, tag_of
+from cache.liveness import Liveness
+from cache.segment import ReaderSegment, WriterSegment
+from host.clock import NS_PER_S, monotonic_ns, wall_ns
+from host.idle import IdleStrategy
+from host.log import get_log
+from strategy.inputs import Inputs
+from strategy.link import Link
+from strategy.market_maker import decide
+from strategy.params import StrategyParams
+from strategy.quoting import TwoSided
+from strategy.slots import QuoteSlots
+from strategy.strategy_cache import StrategyCache
+from strategy.tick import RunAnchor, TargetQuotes, View, record_values
+from strategy.views import ViewBuilder, Witnesses
+
+BLIND_NS = NS_PER_S
+"""After the host slept nothing is quoted for so long: the feeds have to notice it too."""
+
+log = get_log("strategy")
+
+
+def strategy_role(strategy_id: str) -> str:
+    """Name of the segment of a strategy."""
+    return f"strategy.{strategy_id}"
+
+
+def strategy_boards(market_slots: int) -> tuple[BoardSpec, ...]:
+    """The boards of a strategy's segment."""
+    return (BoardSpec("quotes", TARGET_QUOTES, market_slots, 8),)
+
+
+class SleepUntilDue(IdleStrategy):
+    """Sleeps until the next run: a strategy on a fixed rate is woken by nothing else."""
+
+    def idle(self, work_count: int, until_ns: int = 0) -> None:
+        left_ns = until_ns - time.monotonic_ns()
+        if not work_count and left_ns > 0:
+            time.sleep(left_ns / NS_PER_S)
+
+
+def _nothing(reason: Reason) -> TargetQuotes:
+    return TargetQuotes(reason, TwoSided(), 0)
+
+
+class StrategyRunner:
+    """The role `strategy.<id>`."""
+
+    def __init__(self, segment: WriterSegment, params: StrategyParams, inputs: Inputs) -> None:
+        self.name = strategy_role(params.strategy_id)
+        self.bells: list[ReaderSegment] = []
+        self._segment = segment
+        self._params = params
+        self._inputs = inputs
+        self._tag = tag_of("strategy", params.strategy_id)
+        self._counters = segment.counters
+        self._slots = QuoteSlots(
+            segment.board("quotes"), segment.counters, valid_ns=params.maker.valid_ns
+        )
+        self._builder = ViewBuilder(params)
+        self._cache = StrategyCache()
+        self._reasons: dict[int, Reason] = {}
+        self._run_id = 0
+        self._due_ns = 0
+        self._ran_ns = 0
+        self._blind_ns = 0
+
+    # --- host.process.Role ----------------------------------------------------------------------
+
+    def on_start(self, now_ns: int) -> None:
+        """Take back what the last incarnation wanted, until there is a decision of this one."""
+        self._withdraw(Reason.HALTED)
+        self._inputs.refresh(now_ns)
+        self._due_ns = now_ns
+
+    def poll(self, now_ns: int) -> int:
+        """Run if a run is due."""
+        if self._inputs.refresh(now_ns):
+            self.bells[:] = self._inputs.segments()
+        if now_ns < self._due_ns and not self._is_rung(now_ns):
+            return 0
+        self._plan(now_ns)
+        self.run()
+        return 1
+
+    def on_halt(self, now_ns: int) -> None:
+        """Want nothing any more."""
+        self._withdraw(Reason.HALTED)
+
+    def due_ns(self) -> int:
+        """When the next run is due, at the latest."""
+        return self._due_ns
+
+    def on_suspend(self, gap_ns: int) -> None:
+        """Be blind for a while: what lies in memory is older than its age says."""
+        self._blind_ns = monotonic_ns() + BLIND_NS
+        self._withdraw(Reason.HALTED)
+
+    def _is_rung(self, now_ns: int) -> bool:
+        """Whether something new came and the last run is long enough ago."""
+        interval_ns = self._params.bell_interval_ns
+        if interval_ns is None or now_ns - self._ran_ns < interval_ns:
+            return False
+        return self._inputs.has_news()
+
+    def _plan(self, now_ns: int) -> None:
+        """Set the next run on the grid of the rate; runs that were missed are not made up."""
+        interval_ns = self._params.interval_ns
+        late_ns = now_ns - self._due_ns
+        if self._params.bell_interval_ns is not None:
+            self._due_ns = now_ns + interval_ns
+        elif late_ns < interval_ns:
+            self._due_ns += interval_ns
+        else:
+            self._due_ns = now_ns + interval_ns
+            self._counters.add(Counter.strategy_ticks_late)
+        self._ran_ns = now_ns
+
+    # --- a run ----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Read, freeze, decide, publish."""
+        look = self._inputs.look()
+        anchor = self._anchor()
+        witnesses = Witnesses(
+            _witness(self._inputs.market_feed, look.market_link_ns, anchor.now_ns),
+            _witness(self._inputs.reference_feed, look.reference_link_ns, anchor.now_ns),
+        )
+        views = self._builder.build(look, anchor, witnesses, self._slots.standing())
+        self._counters.add(Counter.strategy_ticks_run)
+        is_blind = anchor.now_ns < self._blind_ns
+        published = 0
+        with self._cache.run(anchor) as run:
+            for tag, view in views.items():
+                run.freeze(tag, view)
+            live = frozenset(views)
+            for tag, view in run.views().items():
+                if not self._slots.claim(tag, anchor.now_ns, live=live):
+                    continue
+                net_e9 = self._net_e9(tag, view)
+                target = decide(view, net_e9, self._params.maker, anchor.now_ns)
+                if is_blind:
+                    target = _nothing(Reason.HALTED)
+                published += self._offer(tag, target, view, net_e9)
+            for tag in self._slots.tags - live:
+                published += self._offer(tag, _nothing(Reason.NO_MARKET), _empty_view(anchor), None)
+        if published:
+            self._segment.ring()
+
+    def _anchor(self) -> RunAnchor:
+        self._run_id += 1
+        return RunAnchor(
+            now_ns=monotonic_ns(),
+            wall_ns=wall_ns(),
+            run_id=self._run_id,
+            strategy_id=self._params.strategy_id,
+            mode=self._params.mode,
+        )
+
+    def _net_e9(self, tag: int, view: View) -> int | None:
+        """Return the net position, if an executor lives that can say so."""
+        account = self._inputs.account
+        if account.boards is None or account.liveness(view.anchor.now_ns) is not Liveness.LIVE:
+            return None
+        window = view.market.window if view.market is not None else None
+        if window is None:
+            return None
+        # When this market could first have been quoted, on the monotonic clock.
+        first_ns = window.start_ns - self._params.maker.open_before_ns
+        since_ns = first_ns - view.anchor.wall_ns + view.anchor.now_ns
+        return account.boards.net_e9(tag, since_ns)
+
+    def _offer(self, tag: int, target: TargetQuotes, view: View, net_e9: int | None) -> int:
+        """Publish a decision if that is due; return how many records were published."""
+        self._tell(tag, target, view)
+        now_ns = monotonic_ns()
+        if not self._slots.is_due(tag, target, net_e9, now_ns):
+            return 0
+        values = record_values(target, view, strategy_tag=self._tag, publish_ns=now_ns)
+        self._slots.publish(tag, target, values, net_e9=net_e9)
+        if view.book is not None and view.reference is not None:
+            newest_ns = max(view.book.publish_ns, view.reference.publish_ns)
+            if newest_ns:
+                self._counters.record(Histogram.slot_to_quote_ns, now_ns - newest_ns)
+        return 1
+
+    def _tell(self, tag: int, target: TargetQuotes, view: View) -> None:
+        """Log when the reason of a market changes."""
+        if self._reasons.get(tag) is target.reason:
+            return
+        self._reasons[tag] = target.reason
+        slug = view.market.slug if view.market is not None else f"{tag:#x}"
+        log.info("reason", market=slug, reason=target.reason.name)
+
+    def _withdraw(self, reason: Reason) -> None:
+        """Want nothing in any market."""
+        anchor = self._anchor()
+        for tag in self._slots.tags:
+            self._offer(tag, _nothing(reason), _empty_view(anchor), None)
+        self._segment.ring()
+
+
+def _empty_view(anchor: RunAnchor) -> View:
+    return View(anchor, None, None, None, None, None, None, TwoSided())
+
+
+def _witness(link: Link[object], link_ns: int, now_ns: int) -> Witness:
+    return Witness(link.liveness(now_ns), link.incarnation, link_ns)

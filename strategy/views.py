@@ -1,0 +1,257 @@
+"""From what was read to what a strategy sees: judged, put in its terms, frozen under the anchor.
+
+Every book passes the gate here. Here too lives what a run needs of the runs before it: the tracked
+basis of each settlement source, and when a market's inputs were last to be trusted. Neither is
+needed to go on after a restart: the basis is rebuilt from the points and samples that the feeds
+keep. The invariant: a view holds what was read in this run, or None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cache.board import Miss, Snapshot
+from cache.gate import Witness, gate
+from cache.instruments import Pair
+from cache.layout import Provenance, SettlementType
+from strategy.inputs import Look, MarketSight, ReferenceSight
+from strategy.params import StrategyParams
+from strategy.pricing import NS, Window
+from strategy.quoting import TwoSided
+from strategy.reference import BasisTracker, Samples
+from strategy.tick import (
+    Basis,
+    BookView,
+    Market,
+    ReferenceView,
+    RunAnchor,
+    RunMode,
+    StrikeView,
+    View,
+)
+from venue.settlement import twap_seconds
+
+SourceKey = tuple[int, int]
+"""A settlement source: the tag of its reference symbol, and its averaging time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """What is known of the two feeds at the instant of the anchor."""
+
+    market: Witness
+    reference: Witness
+
+
+def market_of(pair: Pair, lag_ns: int) -> Market:
+    """Put the directory's entry in the strategy's terms."""
+    yes = pair.yes
+    kind = yes.settlement_type
+    window = None
+    length_ns = yes.window_end_ns - yes.window_start_ns
+    if kind == SettlementType.TWAP and 0 < yes.twap_ns <= length_ns:
+        window = Window(yes.window_start_ns, yes.window_end_ns, yes.twap_ns, lag_ns)
+    elif kind == SettlementType.CANDLE and length_ns > 0:
+        window = Window(yes.window_start_ns, yes.window_end_ns, 0)
+    return Market(
+        tag=pair.tag,
+        slug=yes.slug,
+        generation=yes.generation,
+        listed_tick_e9=yes.tick_e9,
+        lot_e9=yes.lot_e9,
+        min_qty_e9=yes.min_qty_e9,
+        window=window,
+        has_basis=kind == SettlementType.TWAP,
+    )
+
+
+class ViewBuilder:
+    """Makes the views of each run. Belongs to one thread."""
+
+    def __init__(self, params: StrategyParams) -> None:
+        self._params = params
+        self._trackers: dict[SourceKey, BasisTracker] = {}
+        self._trusted_ns: dict[int, int] = {}
+        self._markets: dict[int, tuple[int, Market]] = {}
+
+    def build(
+        self,
+        look: Look,
+        anchor: RunAnchor,
+        witnesses: Witnesses,
+        standing: dict[int, TwoSided],
+    ) -> dict[int, View]:
+        """Freeze a view of every market that was read; `standing` are the quotes that rest."""
+        offset_ns = anchor.wall_ns - anchor.now_ns if anchor.mode is not RunMode.REPLAY else None
+        sibling_ns = max((_recv_ns(sight.book) for sight in look.markets.values()), default=0)
+        of_market = witnesses.market._replace(sibling_ns=sibling_ns, wall_offset_ns=offset_ns)
+        of_reference = witnesses.reference._replace(wall_offset_ns=offset_ns)
+        references = {
+            tag: self._reference(sight, anchor, of_reference)
+            for tag, sight in look.references.items()
+        }
+        for old in self._trusted_ns.keys() - look.markets.keys():
+            del self._trusted_ns[old]
+        for old in self._markets.keys() - look.markets.keys():
+            del self._markets[old]
+        views = {}
+        for tag, sight in look.markets.items():
+            seen = look.references.get(sight.reference_tag)
+            views[tag] = self._view(
+                sight,
+                seen.samples if seen is not None else None,
+                references.get(sight.reference_tag),
+                anchor=anchor,
+                witness=of_market,
+                standing=standing.get(tag, TwoSided()),
+            )
+        return views
+
+    def _view(
+        self,
+        sight: MarketSight,
+        samples: Samples | None,
+        reference: ReferenceView | None,
+        *,
+        anchor: RunAnchor,
+        witness: Witness,
+        standing: TwoSided,
+    ) -> View:
+        market = self._market(sight.pair)
+        strike = _strike(sight.settlement)
+        basis = None
+        if samples is not None and market.has_basis and market.window is not None:
+            basis = self._basis(sight, market.window, samples, anchor)
+            if basis is None and strike is not None and strike.provenance is Provenance.PROXY:
+                # A proxy made before any point of the source came is in the reference's own terms.
+                basis = self._own_terms(reference)
+        return View(
+            anchor=anchor,
+            market=market,
+            book=self._book(sight, reference, anchor, witness),
+            reference=reference,
+            basis=basis,
+            strike=strike,
+            average_e9=_average(market.window, samples, reference, anchor.wall_ns),
+            previous=standing,
+        )
+
+    def _market(self, pair: Pair) -> Market:
+        held = self._markets.get(pair.tag)
+        if held is not None and held[0] == pair.yes.version:
+            return held[1]
+        made = market_of(pair, self._params.lag_ns)
+        self._markets[pair.tag] = pair.yes.version, made
+        return made
+
+    def _book(
+        self,
+        sight: MarketSight,
+        reference: ReferenceView | None,
+        anchor: RunAnchor,
+        witness: Witness,
+    ) -> BookView | None:
+        book, trust = gate(sight.book, self._params.book_policy, anchor.now_ns, witness=witness)
+        tag = sight.pair.tag
+        if trust.is_quotable and reference is not None and reference.trust.is_quotable:
+            self._trusted_ns[tag] = anchor.now_ns
+        trusted_ns = self._trusted_ns.get(tag, 0)
+        if book is None:
+            return BookView(trust, 0, 0, 0, 0, 0, 0, 0, 0, trusted_ns)
+        return BookView(
+            trust=trust,
+            bid_px_e9=book.yes_bid_px_e9,
+            ask_px_e9=book.yes_ask_px_e9,
+            tick_e9=book.tick_e9 or sight.pair.yes.tick_e9,
+            batch=book.batch,
+            version=book.version,
+            age_ns=anchor.now_ns - book.recv_ns,
+            recv_ns=book.recv_ns,
+            publish_ns=book.publish_ns,
+            last_trusted_ns=trusted_ns,
+        )
+
+    def _reference(
+        self, sight: ReferenceSight, anchor: RunAnchor, witness: Witness
+    ) -> ReferenceView:
+        policy = self._params.reference_policy
+        bbo, trust = gate(sight.bbo, policy, anchor.now_ns, witness=witness)
+        if bbo is None:
+            return ReferenceView(trust, 0, 0, 0, 0, 0, 0, 0, 0)
+        bid, ask = bbo.bid_px_e9, bbo.ask_px_e9
+        sigma_e9 = count = shock_z_e9 = 0
+        features = sight.features
+        if not isinstance(features, Miss):
+            age_ns = anchor.now_ns - features.publish_ns
+            if 0 <= age_ns <= self._params.features_age_ns_max:
+                sigma_e9, count = features.sigma_e9, features.sample_count
+                shock_z_e9 = features.shock_z_e9
+        return ReferenceView(
+            trust=trust,
+            mid_px_e9=(bid + ask) // 2 if bid and ask else 0,
+            version=bbo.version,
+            age_ns=anchor.now_ns - bbo.recv_ns,
+            recv_ns=bbo.recv_ns,
+            publish_ns=bbo.publish_ns,
+            sigma_e9=sigma_e9,
+            sample_count=count,
+            shock_z_e9=shock_z_e9,
+        )
+
+    # --- basis ----------------------------------------------------------------------------------
+
+    def _basis(
+        self, sight: MarketSight, window: Window, samples: Samples, anchor: RunAnchor
+    ) -> Basis | None:
+        """Take the newest settlement point, if it is new, and return the basis as it stands."""
+        key = sight.reference_tag, window.twap_ns
+        tracker = self._trackers.get(key)
+        if tracker is None:
+            tracker = self._trackers[key] = BasisTracker(self._params.basis)
+        point = sight.settlement
+        if not isinstance(point, Miss) and point.twap_e9:
+            point_s = point.twap_ts_ns // NS
+            if point_s > tracker.newest_s:
+                seconds = twap_seconds(
+                    point_s, length_s=window.twap_ns // NS, lag_s=window.lag_ns // NS
+                )
+                mean_e9 = samples.mean_e9(seconds)
+                if mean_e9 is not None:
+                    tracker.add(point_s, point.twap_e9, mean_e9)
+        return tracker.basis(anchor.wall_ns / NS)
+
+    def _own_terms(self, reference: ReferenceView | None) -> Basis | None:
+        if reference is None or not reference.mid_px_e9:
+            return None
+        sd = self._params.basis.sd_floor_bps * 1e-4 * reference.mid_px_e9 / NS
+        return Basis(0.0, sd * sd)
+
+
+def _recv_ns(read: Snapshot | Miss) -> int:
+    if isinstance(read, Miss):
+        return 0
+    received: int = read.recv_ns
+    return received
+
+
+def _strike(settlement: Snapshot | Miss) -> StrikeView | None:
+    """Return the strike; it stays true whichever incarnation of the feed wrote it down."""
+    if isinstance(settlement, Miss):
+        return None
+    return StrikeView(settlement.strike_e9, Provenance(settlement.strike_provenance))
+
+
+def _average(
+    window: Window | None,
+    samples: Samples | None,
+    reference: ReferenceView | None,
+    wall_ns: int,
+) -> int | None:
+    """Average the reference over what is over of the running average; None when not known."""
+    span = window.averaging(wall_ns) if window is not None else None
+    if span is None or samples is None or reference is None:
+        return None
+    first, last = span[0] // NS + 1, span[1] // NS
+    if last < first:
+        return reference.mid_px_e9 or None  # Less than a second of it is over.
+    return samples.mean_e9(range(first, last + 1))

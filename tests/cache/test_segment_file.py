@@ -1,0 +1,142 @@
+import os
+import struct
+import time
+
+import pytest
+
+from cache import layout, segment, segment_file
+from cache.errors import (
+    AlreadyRunning,
+    LayoutMismatch,
+    SegmentDamaged,
+    SegmentForeign,
+    SharedMemoryFull,
+)
+from cache.layout import BBO, TRADE, BoardSpec, State, tag_of
+from cache.segment import ReaderSegment, WriterSegment, segment_path
+
+BOARDS = (BoardSpec("bbo", BBO, 4, 8), BoardSpec("trades", TRADE, 1, 64))
+TAG = tag_of("binance", "BTCUSDT")
+VALUES = tuple(range(1, 1 + len(BBO.value_names)))
+
+
+@pytest.fixture
+def namespace():
+    name = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
+    yield name
+    for role in segment.roles(name):
+        for path in (segment_path(name, role), segment_path(name, role) + ".lock"):
+            if os.path.exists(path):
+                os.unlink(path)
+
+
+@pytest.fixture
+def writer(namespace):
+    made = WriterSegment.create("feed.x", BOARDS, namespace=namespace)
+    yield made
+    made.close()
+
+
+def _leave(namespace, content):
+    path = segment_path(namespace, "feed.x")
+    with open(path, "wb") as file:
+        file.write(content)
+    return path
+
+
+def _whole(namespace):
+    made = WriterSegment.create("feed.x", BOARDS, namespace=namespace)
+    made.close()
+    with open(segment_path(namespace, "feed.x"), "rb") as file:
+        return bytearray(file.read())
+
+
+def _patched(whole, offset, code, value):
+    struct.pack_into(code, whole, offset, value)
+    return bytes(whole)
+
+
+LEFTOVERS = {
+    "empty": (lambda whole: b"", SegmentDamaged, "0 bytes long, a header is 320"),
+    "zeros": (lambda whole: bytes(len(whole)), SegmentDamaged, f"0x0, wanted {layout.MAGIC:#x}"),
+    "random": (lambda whole: os.urandom(len(whole)), SegmentDamaged, "has magic"),
+    "truncated": (
+        lambda whole: bytes(whole[:139_000]),
+        SegmentDamaged,
+        "139000 bytes long, its header says",
+    ),
+    "older layout": (
+        lambda whole: _patched(whole, 8, "<I", 0),
+        LayoutMismatch,
+        f"layout 0 .*this program {layout.LAYOUT_VERSION}",
+    ),
+    "other hash": (
+        lambda whole: _patched(whole, 16, "<Q", 77),
+        LayoutMismatch,
+        f"0x4d.*{layout.LAYOUT_HASH:#x}",
+    ),
+    "other boot": (
+        lambda whole: _patched(whole, 32, "16s", bytes(16)),
+        SegmentDamaged,
+        f"boot {bytes(16).hex()}, this boot {segment_file.boot_id().hex()}|left over from boot",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LEFTOVERS)
+def test_a_leftover_is_refused_by_readers_and_replaced_by_its_writer(kind, namespace):
+    damage, error, message = LEFTOVERS[kind]
+    path = _leave(namespace, damage(_whole(namespace)))
+    inode = os.stat(path).st_ino
+    with pytest.raises(error, match=message):
+        ReaderSegment.attach("feed.x", namespace=namespace)
+    made = WriterSegment.create("feed.x", BOARDS, namespace=namespace)
+    assert os.stat(path).st_ino != inode
+    assert ReaderSegment.attach("feed.x", namespace=namespace).incarnation == 1
+    made.close()
+
+
+def test_a_table_of_contents_that_does_not_add_up_is_refused(namespace):
+    whole = _whole(namespace)
+    _leave(namespace, _patched(whole, layout.TOC_OFFSET + 32, "<I", 99))
+    with pytest.raises(SegmentDamaged, match="record type 99"):
+        ReaderSegment.attach("feed.x", namespace=namespace).board("bbo")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+def test_a_segment_of_another_user_is_refused_by_both_with_both_uids(namespace):
+    path = _leave(namespace, bytes(_whole(namespace)))
+    os.chown(path, 12345, 12345)
+    for attempt in (
+        lambda: ReaderSegment.attach("feed.x", namespace=namespace),
+        lambda: WriterSegment.create("feed.x", BOARDS, namespace=namespace),
+    ):
+        with pytest.raises(SegmentForeign, match=rf"uid 12345.*uid {os.geteuid()}"):
+            attempt()
+
+
+def test_shared_memory_without_room_is_refused_with_the_needed_size(namespace):
+    huge = BoardSpec("bbo", BBO, 2**34, 8)
+    with pytest.raises(SharedMemoryFull, match=r"needs 17\d+ bytes, /dev/shm has \d+ free"):
+        WriterSegment.create("feed.x", (huge,), namespace=namespace)
+    assert segment.roles(namespace) == ["feed.x"]  # only its lock file
+    assert not os.path.exists(segment_path(namespace, "feed.x"))
+
+
+def test_what_a_creation_that_died_left_is_cleaned_at_the_next_start(namespace):
+    path = segment_path(namespace, "feed.x") + ".tmp.999999"
+    with open(path, "wb") as file:
+        file.write(b"half made")
+    WriterSegment.create("feed.x", BOARDS, namespace=namespace).close()
+    assert not os.path.exists(path)
+
+
+def test_remove_waits_for_no_one_and_refuses_while_the_writer_lives(writer, namespace):
+    with pytest.raises(AlreadyRunning):
+        segment.remove("feed.x", namespace=namespace)
+    reader = ReaderSegment.attach("feed.x", namespace=namespace)
+    writer.close()
+    assert segment.remove("feed.x", namespace=namespace)
+    assert segment.roles(namespace) == []
+    assert reader.state == State.RETIRED
+    assert not segment.remove("feed.x", namespace=namespace)

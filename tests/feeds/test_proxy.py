@@ -1,0 +1,89 @@
+import os
+import time
+
+import numpy as np
+import pytest
+
+from cache import segment
+from cache.layout import E9, SAMPLE, BoardSpec, tag_of
+from cache.segment import WriterSegment, segment_path
+from feeds.proxy import ReferenceProxy, mean_before
+
+SECOND = 1_791_000_000
+BOARDS = (BoardSpec("samples", SAMPLE, 2, 128),)
+
+
+@pytest.fixture
+def namespace():
+    name = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
+    yield name
+    for role in segment.roles(name):
+        for path in (segment_path(name, role), segment_path(name, role) + ".lock"):
+            if os.path.exists(path):
+                os.unlink(path)
+
+
+@pytest.fixture
+def writer(namespace):
+    made = WriterSegment.create("feed.binance.0", BOARDS, namespace=namespace)
+    made.board("samples").assign(1, tag_of("binance", "BTCUSDT"), 0)
+    yield made
+    made.close()
+
+
+def publish(writer, second, mid_e9):
+    writer.board("samples").publish(1, (0, 0, 0, 0, 0, 0, 0, mid_e9, second * E9))
+
+
+def samples(*seconds_and_mids):
+    found = np.zeros(len(seconds_and_mids), SAMPLE.dtype)
+    for row, (second, mid) in zip(found, seconds_and_mids, strict=True):
+        row["wall_ns"], row["mid_px_e9"] = second * E9, mid
+    return found
+
+
+def test_the_mean_is_over_the_seconds_before_and_the_second_itself():
+    rows = samples(*((SECOND + n, 1000 + n) for n in range(20)))
+    assert mean_before(rows, SECOND + 10, 3) == (1008 + 1009 + 1010) // 3
+
+
+def test_a_mean_of_large_prices_does_not_overflow():
+    rows = samples(*((SECOND + n, 8 * 10**18) for n in range(60)))
+    assert mean_before(rows, SECOND + 59, 60) == 8 * 10**18
+
+
+def test_too_few_samples_give_no_mean():
+    rows = samples(*((SECOND + n, 1000) for n in range(60) if n % 9))
+    assert mean_before(rows, SECOND + 59, 60) == 0
+    assert mean_before(samples(), SECOND, 60) == 0
+
+
+def test_the_strike_is_the_mean_less_the_tracked_basis(writer, namespace):
+    proxy = ReferenceProxy("feed.binance.0", namespace, "BTCUSDT")
+    for n in range(100):
+        publish(writer, SECOND + n, 60_000 * E9)
+    assert proxy.strike(SECOND + 90, 60) == 60_000 * E9
+    proxy.on_point(SECOND + 90, 59_976 * E9, 60)
+    assert proxy.basis_e9 == 24 * E9
+    assert proxy.strike(SECOND + 99, 60) == 59_976 * E9
+    proxy.on_point(SECOND + 95, 59_966 * E9, 60)
+    assert 24 * E9 < proxy.basis_e9 < 25 * E9
+
+
+def test_without_samples_there_is_neither_strike_nor_basis(writer, namespace):
+    proxy = ReferenceProxy("feed.binance.0", namespace, "ETHUSDT")
+    publish(writer, SECOND, 5)
+    proxy.on_point(SECOND, 100, 60)
+    assert proxy.basis_e9 is None
+    assert proxy.strike(SECOND, 1) == 0
+
+
+def test_a_feed_that_is_not_there_is_looked_for_again(namespace):
+    proxy = ReferenceProxy("feed.binance.0", namespace, "BTCUSDT")
+    assert proxy.strike(SECOND, 1) == 0
+    writer = WriterSegment.create("feed.binance.0", BOARDS, namespace=namespace)
+    writer.board("samples").assign(1, tag_of("binance", "BTCUSDT"), 0)
+    publish(writer, SECOND, 7)
+    assert proxy.strike(SECOND, 1) == 7
+    writer.close(remove=True)
+    assert proxy.strike(SECOND, 1) == 0

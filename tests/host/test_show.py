@@ -1,0 +1,66 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from host.picture import Picture
+from host.show import age, number, quote, screen, status_line
+from host.survey import Survey
+
+E9 = 10**9
+NOW_NS = 5_000_000_000_000
+WALL_NS = 1_800_000_000_000_000_000
+
+
+def text_of(picture, **options):
+    console = Console(file=io.StringIO(), width=220)
+    console.print(screen(picture, **options))
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (0, "0"), (450_000_000, "0.45"), (-3 * E9, "-3"), (1_234_500_000_000, "1,234.5")],
+)
+def test_numbers_read_well(value, text):
+    assert number(value) == text
+
+
+def test_a_side_that_nobody_offers_is_a_dash():
+    assert quote(450_000_000, 0) == "-"
+    assert quote(450_000_000, 5 * E9) == "0.45 x 5"
+
+
+def test_ages_are_given_in_the_unit_that_reads_best():
+    assert [age(x) for x in (None, 12, 12_000, 1_200_000)] == ["-", "12 ms", "12 s", "20 min"]
+
+
+def test_the_page_shows_processes_books_quotes_positions_and_fills(filled):
+    text = text_of(Survey(filled).take(NOW_NS, WALL_NS), counters=True)
+    for part in (
+        "feed.polymarket.0", "LIVE", "btc-up-1", "0.45 x 10", "60,010 STREAM", "SUSPECT",
+        "BTCUSDT", "60,001 x 1", "QUOTING", "0.44 x 20", "positions", "last fills", "maker",
+    ):  # fmt: skip
+        assert part in text
+
+
+def test_a_page_of_nothing_says_so():
+    empty = Picture("mine", 0, [], [], [], [], [], [], [], {}, {})
+    assert "nothing runs in mine" in text_of(empty)
+
+
+def test_the_status_line_tells_the_whole_story_in_one_line(filled):
+    line = status_line(Survey(filled).take(NOW_NS, WALL_NS))
+    assert "\n" not in line
+    for part in (
+        "live 5/5", "BTCUSDT 60,000/60,001", "btc-up-1 Up 0.45/0.47", "SUSPECT",
+        "quote 0.44 x 20 | - QUOTING", "orders 1", "fills 2", "cash -3",
+    ):  # fmt: skip
+        assert part in line
+
+
+def test_an_expired_quote_is_not_told_and_the_dead_are_named(filled):
+    line = status_line(Survey(filled).take(NOW_NS + 10 * E9, WALL_NS))
+    assert "quote" not in line
+    assert "live 0/5" in line
+    assert "feed.binance.0=STALLED" in line

@@ -1,0 +1,100 @@
+import os
+import struct
+
+from cache.layout import HEADER_AT, State, tag_of
+from cache.segment import ReaderSegment, WriterSegment, segment_path
+from host.survey import FILLS_SHOWN, Survey, check
+
+E9 = 10**9
+NOW_NS = 5_000_000_000_000
+WALL_NS = 1_800_000_000_000_000_000
+
+
+def test_a_survey_sees_every_board_by_name(filled):
+    picture = Survey(filled).take(NOW_NS, WALL_NS)
+    assert [row.role for row in picture.processes] == [
+        "executor.paper", "feed.binance.0", "feed.polymarket.0", "strategy.maker", "supervisor",
+    ]  # fmt: skip
+    assert {row.liveness for row in picture.processes} == {"LIVE"}
+    feed = picture.processes[1]
+    assert (feed.restart_count, feed.exit_code, feed.phase) == (3, -9, "RUNNING")
+    assert feed.heartbeat_age_ms == 50
+    assert picture.processes[0].restart_count is None, "unknown is not 0"
+    (book,) = picture.books
+    assert (book.market, book.yes_bid_px_e9, book.age_ms) == ("btc-up-1", 450_000_000, 7)
+    assert (book.flags, book.ends_s) == (["SUSPECT"], 100.0)
+    assert (book.strike_e9, book.strike_provenance) == (60_010 * E9, "STREAM")
+    (reference,) = picture.references
+    assert (reference.symbol, reference.ask_px_e9) == ("BTCUSDT", 60_001 * E9)
+    assert (reference.sigma_e9, reference.sample_count) == (3 * E9, 99)
+    (wish,) = picture.quotes
+    assert (wish.strategy, wish.market, wish.valid_ms) == ("maker", "btc-up-1", 1000)
+    assert wish.reason == "QUOTING"
+
+
+def test_only_orders_that_may_rest_are_listed_and_their_ids_need_not_be_text(filled):
+    (order,) = Survey(filled).take(NOW_NS, WALL_NS).orders
+    assert (order.state, order.outcome, order.market) == ("WORKING", "Up", "btc-up-1")
+
+
+def test_the_last_fills_are_shown_oldest_first(filled):
+    fills = Survey(filled).take(NOW_NS, WALL_NS).fills
+    assert [row.fill_id for row in fills] == list(range(31 - FILLS_SHOWN, 31))
+    assert (fills[0].side, fills[0].is_maker, fills[0].outcome) == ("BUY", True, "Up")
+
+
+def test_records_of_an_older_incarnation_are_warmup(filled):
+    role = "feed.binance.0"
+    with open(segment_path(filled, role), "r+b") as file:
+        file.seek(HEADER_AT["incarnation"])
+        file.write(struct.pack("<Q", 2))
+    picture = Survey(filled).take(NOW_NS, WALL_NS)
+    assert picture.references == [], "its writer has not listed it again"
+    with open(segment_path(filled, "feed.polymarket.0"), "r+b") as file:
+        file.seek(HEADER_AT["incarnation"])
+        file.write(struct.pack("<Q", 1))
+    (book,) = Survey(filled).take(NOW_NS, WALL_NS).books
+    assert "WARMUP" not in book.flags
+
+
+def test_a_survey_follows_a_segment_that_is_replaced_and_one_that_goes(filled):
+    survey = Survey(filled)
+    survey.take(NOW_NS, WALL_NS)
+    os.unlink(segment_path(filled, "executor.paper"))
+    os.unlink(segment_path(filled, "executor.paper") + ".lock")
+    picture = survey.take(NOW_NS, WALL_NS)
+    assert "executor.paper" not in [row.role for row in picture.processes]
+    assert picture.positions == []
+    made = WriterSegment.create("executor.paper", (), namespace=filled)
+    (row,) = [r for r in survey.take(NOW_NS, WALL_NS).processes if r.role == "executor.paper"]
+    assert row.state == "BOOT"
+    made.close()
+
+
+def test_the_dead_and_the_damaged_are_shown_too(namespace):
+    dead = WriterSegment.create("feed.dead", (), namespace=namespace)
+    dead.set_state(State.RUN)
+    dead.close()
+    with open(segment_path(namespace, "feed.damaged"), "wb") as file:
+        file.write(b"nothing")
+    damaged, gone = Survey(namespace).take(2**62, WALL_NS).processes
+    assert (gone.role, gone.liveness, gone.state) == ("feed.dead", "WRITER_DEAD", "RUN")
+    assert (damaged.role, damaged.liveness) == ("feed.damaged", "UNKNOWN")
+    assert "7 bytes" in damaged.error
+
+
+def test_check_says_nothing_of_a_live_role_and_why_of_any_other(filled):
+    assert check("feed.binance.0", filled, NOW_NS) == ""
+    assert "STALLED" in check("feed.binance.0", filled, NOW_NS + 10 * E9)
+    assert "does not exist" in check("feed.absent", filled, NOW_NS)
+
+
+def test_names_outlive_their_market(filled):
+    survey = Survey(filled)
+    survey.take(NOW_NS, WALL_NS)
+    os.unlink(segment_path(filled, "feed.polymarket.0"))
+    os.unlink(segment_path(filled, "feed.polymarket.0") + ".lock")
+    assert survey.take(NOW_NS, WALL_NS).positions[0].market == "btc-up-1"
+    fresh = Survey(filled).take(NOW_NS, WALL_NS).positions[0]
+    assert fresh.market == f"#{tag_of('polymarket', '0xcondition'):016x}"
+    assert ReaderSegment.attach("executor.paper", namespace=filled).state == State.RUN
