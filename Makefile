@@ -44,7 +44,7 @@ $(PY):
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv is missing. Install it: sudo apt-get install python3-venv"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml setup.py constraints.txt cache/_board.c cache/_layout.h | $(PY)
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt $(wildcard cache/*.c cache/*.h) | $(PY)
 	@echo "installing what penstock runs on (pinned in constraints.txt)"
 	@PIP_CONSTRAINT= $(PIP) --editable .
 	@$(PY) -c 'from cache.core import core; print("C core:", "built" if core else \

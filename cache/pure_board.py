@@ -129,6 +129,8 @@ class Writer(_Board):
     """The one writer of a board."""
 
     def __init__(self, memory: memoryview, place: BoardPlace, incarnation: int) -> None:
+        if memory.readonly:
+            raise BufferError(f"board {place.spec.name}: the memory is read-only")
         super().__init__(memory, place)
         self._incarnation = incarnation
         self._tags = [0] * self.slot_count

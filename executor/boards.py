@@ -104,7 +104,7 @@ class AccountBoards:
             self._free_orders.append(slot)
             if isinstance(left, Miss):
                 continue
-            self._order_generations[slot] = left.generation
+            self._order_generations[slot] = left.generation + 1
             if left.state not in LIVE:
                 continue
             values = {name: getattr(left, name) for name in WORKING_ORDER.value_names}

@@ -169,7 +169,7 @@ class FeedInput:
         made = Book(
             pair_tag=market.tag,
             version=top.version,
-            recv_ns=top.recv_ns,
+            at_ns=top.publish_ns,
             is_trusted=is_trusted,
             bid_px_e9=top.yes_bid_px_e9,
             bid_qty_e9=top.yes_bid_qty_e9,

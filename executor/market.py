@@ -54,6 +54,11 @@ class Market:
     rebate_rate_e9: int
     taker_delay_ns: int
 
+    @classmethod
+    def unlisted(cls, tag: int) -> Market:
+        """Stand in for a market of which only the name is known: nothing can be traded on it."""
+        return cls(tag, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
     def token_tag(self, is_yes: bool) -> int:
         return self.yes_tag if is_yes else self.no_tag
 
@@ -66,14 +71,14 @@ class Market:
 class Book:
     """One top of book in terms of the first token, with deeper levels where they are known.
 
-    Prices are 0 where a side is empty. `bids` and `asks` are price, size, price, size ... best
+    Prices are 0 where a side is empty. `at_ns` is from when on it holds. `bids` and `asks` are price, size, price, size ... best
     first; None when only the top is known. `has_gap`: records between this and the one before
     were not seen, so nothing may be called lasting across it.
     """
 
     pair_tag: int
     version: int
-    recv_ns: int
+    at_ns: int
     is_trusted: bool
     bid_px_e9: int
     bid_qty_e9: int

@@ -5,8 +5,8 @@ Its one principle: *a fill that costs us is assumed, a fill that pays us must be
 Time. An order reaches the venue a sampled latency after it was sent, and a cancel takes effect a
 sampled latency after it was asked for, never before its order arrived. Latencies are lognormal,
 drawn from a seed. The venue reports a trade later than the book that already shows it (35 to 40 ms
-were seen), so the model judges the past: it runs `evidence_delay` behind the clock, takes a book at
-the time it was received, and a print `evidence_delay` before that. What we then see of our orders
+were seen), so the model judges the past: it runs `evidence_delay` behind the clock, takes a book as
+of its publishing, and a print as of `evidence_delay` before it was received. What we then see of our orders
 comes that much later too. Evidence that is later still is taken as of the model's time and counted.
 
 Arrival. Without a book that can be trusted, or with the market closed, the order is rejected. One
@@ -171,8 +171,8 @@ class PaperGateway:
     # --- evidence -----------------------------------------------------------------------------
 
     def on_book(self, book: Book) -> None:
-        """Take a top of book, as of when it was received."""
-        self._evidence(book.recv_ns, _BOOK, lambda at_ns: self._take_book(book, at_ns))
+        """Take a top of book, as of when it was published."""
+        self._evidence(book.at_ns, _BOOK, lambda at_ns: self._take_book(book, at_ns))
 
     def on_print(self, trade: Print) -> None:
         """Take a print, as of the evidence delay before it was received."""

@@ -133,14 +133,18 @@ class BinanceFeed:
     async def run(self) -> None:
         """Keep connections and timer going until cancelled."""
         interval_ns = self._settings.feature_interval_ms * 10**6
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            self._open_lane("start")
-            while True:
-                delay_ns = interval_ns - self._wall() % interval_ns
-                due_ns = monotonic_ns() + delay_ns
-                await asyncio.sleep(delay_ns / 1e9)
-                self.tick(monotonic_ns(), self._wall(), due_ns=due_ns)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._open_lane("start")
+                while True:
+                    delay_ns = interval_ns - self._wall() % interval_ns
+                    due_ns = monotonic_ns() + delay_ns
+                    await asyncio.sleep(delay_ns / 1e9)
+                    self.tick(monotonic_ns(), self._wall(), due_ns=due_ns)
+        finally:
+            self.lanes.clear()
+            self.on_doubt()
 
     # --- frames -----------------------------------------------------------------------------------
 

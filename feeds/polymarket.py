@@ -22,15 +22,19 @@ from cache.board import Miss
 from cache.counters import Counter
 from cache.layout import DEPTH, INSTRUMENT, PAIR_BBO, SETTLEMENT, TRADE, BoardSpec, tag_of
 from cache.segment import WriterSegment
+from feeds.discovery import DiscoverySettings, Resolver
+from feeds.gamma import GammaClient
 from feeds.gamma_wire import MarketInfo
 from feeds.market_channel import MarketChannel
 from feeds.pair import Boards, Pair
 from feeds.polymarket_wire import subscribe_first, subscribe_more, unsubscribe
+from feeds.proxy import ReferenceProxy
 from feeds.session import Keepalive, Send, Session
 from feeds.subscriptions import BookRequests, Slots, instrument_values
-from feeds.twap import SettlementFeed
+from feeds.twap import SettlementFeed, SettlementSettings
 from host.clock import NS_PER_MS, NS_PER_S, monotonic_ns, wall_ns
 from host.log import get_log
+from host.settings import Config
 from host.settings import PolymarketFeed as Settings
 
 ROLE: Final = "feed.polymarket.0"
@@ -260,3 +264,39 @@ class PolymarketFeed:
 
 def _tokens(pairs: list[Pair]) -> list[str]:
     return [token for pair in pairs for token in pair.market.token_ids if token]
+
+
+async def serve(segment: WriterSegment, config: Config) -> None:
+    """Run the whole process until cancelled: feed, look-ups and settlement."""
+    venue, settings = config.venues.polymarket, config.feeds.polymarket
+    timeout_s = settings.lookup_timeout_s
+    async with GammaClient(venue.gamma_url, venue.clob_url, timeout_s=timeout_s) as gamma:
+        settlement = SettlementFeed(segment, gamma, _settlement_settings(config))
+        feed = PolymarketFeed(segment, venue.ws_url, settings, settlement=settlement)
+        wanted = DiscoverySettings(
+            families=settings.families,
+            tokens=settings.tokens,
+            lead_s=settings.lead_s,
+            linger_s=settings.linger_s,
+        )
+        resolver = Resolver(gamma, feed, segment.counters, wanted)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(settlement.run())
+            group.create_task(feed.run())
+            group.create_task(resolver.run())
+
+
+def _settlement_settings(config: Config) -> SettlementSettings:
+    settings = config.feeds.polymarket
+    proxy = None
+    assets = {family.partition("-")[0] for family in settings.families}
+    if settings.strike_proxy == "binance" and len(assets) == 1:
+        symbol = f"{assets.pop().upper()}USDT"
+        proxy = ReferenceProxy("feed.binance.0", config.host.namespace, symbol)
+    return SettlementSettings(
+        url=config.venues.polymarket.polybolt_url,
+        silence_s=settings.twap_silence_s,
+        point_wait_s=settings.twap_wait_s,
+        official_interval_s=settings.official_interval_s,
+        proxy=proxy,
+    )

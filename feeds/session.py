@@ -22,20 +22,19 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Protocol, cast
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import broadcast
 from websockets.exceptions import InvalidURI, WebSocketException
-from websockets.frames import BINARY, CONT, TEXT, CloseCode, Frame
-from websockets.protocol import Event
+from websockets.frames import CloseCode
 
 from cache.counters import Counter, CounterWriter
+from feeds.connection import FRAME_BYTES_MAX, Connection, bind
 from host.clock import SuspendWatch
 from host.log import get_log
 
-FRAME_BYTES_MAX = 16 << 20
 STALL_NS = 250_000_000
 TICK_S = 0.05
 CLOSE_S = 1.0
@@ -139,6 +138,7 @@ class Session:
         self._number = 0
         self._next_ping_ns = 0
         self._probe = 0
+        self._frame_count = 0
         self.read_ns = 0
         """When the socket was read last."""
         self._closing_ns = 0
@@ -223,7 +223,7 @@ class Session:
                 close_timeout=CLOSE_S,
                 max_size=FRAME_BYTES_MAX,
                 max_queue=None,
-                create_connection=_bind(self),
+                create_connection=bind(self),
             )
         except InvalidURI:
             raise
@@ -257,13 +257,6 @@ class Session:
             self._counters.add(Counter.feeds_frames_oversize)
         log.info("session_disconnected", session=self._name, reason=reason)
         self._closed(reason)
-
-    def _opened(self, connection: ClientConnection) -> None:
-        self._connection = connection
-        self.read_ns = time.monotonic_ns()
-        self._counters.add(Counter.feeds_session_connected)
-        if self._handler.on_connected(self.send):
-            self.arm_keepalive()
 
     def _closed(self, reason: str) -> None:
         if self._connection is None:
@@ -318,81 +311,37 @@ class Session:
         self._probe = self._number
         self._handler.on_stalled()
 
-    def _read(self, connection: _Connection, data: bytes) -> None:
-        recv_ns = time.monotonic_ns()
-        if recv_ns - self._turn_ns > STALL_NS:
-            self._stalled(recv_ns)
-        self.read_ns = recv_ns
-        connection.recv_ns = recv_ns
-        connection.frame_count = 0
-        connection.feed(data)
-        if connection.frame_count:
-            self._counters.add(Counter.feeds_frames_received, connection.frame_count)
-            self._handler.on_burst()
-        self._counters.add(Counter.feeds_bytes_received, len(data))
+    # --- connection.Taker -----------------------------------------------------------------------
 
-    def _binary(self, recv_ns: int) -> None:
+    def on_opened(self, connection: Connection) -> None:
+        self._connection = connection
+        self._counters.add(Counter.feeds_session_connected)
+        if self._handler.on_connected(self.send):
+            self.arm_keepalive()
+
+    def on_read(self) -> None:
+        now_ns = time.monotonic_ns()
+        if now_ns - self._turn_ns > STALL_NS:
+            self._stalled(now_ns)
+        self.read_ns = now_ns
+
+    def on_text(self, data: bytes | bytearray) -> None:
+        self._frame_count += 1
+        if self._handler.on_frame(data, self.read_ns):
+            self._flowed = True
+
+    def on_binary(self) -> None:
+        self._frame_count += 1
         self._counters.add(Counter.feeds_frames_rejected)
         self._counters.add(Counter.feeds_frames_binary)
-        self._handler.on_rejected(recv_ns)
+        self._handler.on_rejected(self.read_ns)
 
+    def on_read_end(self, byte_count: int) -> None:
+        if self._frame_count:
+            self._counters.add(Counter.feeds_frames_received, self._frame_count)
+            self._frame_count = 0
+            self._handler.on_burst()
+        self._counters.add(Counter.feeds_bytes_received, byte_count)
 
-class _Connection(ClientConnection):
-    """The library's connection, its frames given to the handler at once instead of queued."""
-
-    session: Session
-    recv_ns = 0
-    frame_count = 0
-    _parts: bytearray | None = None
-    _is_text = True
-
-    def feed(self, data: bytes) -> None:
-        super().data_received(data)
-
-    def data_received(self, data: bytes) -> None:
-        session = self.session
-        try:
-            session._read(self, data)
-        except BaseException as fault:
-            session._fault = fault
-            raise
-
-    def process_event(self, event: Event) -> None:
-        session = self.session
-        if not isinstance(event, Frame):
-            super().process_event(event)
-            if self.protocol.handshake_exc is None:
-                session._opened(self)
-            return
-        opcode = event.opcode
-        if opcode is TEXT and event.fin:
-            self._deliver(cast(bytearray, event.data))
-        elif opcode is TEXT or opcode is BINARY or opcode is CONT:
-            self._assemble(event)
-        else:
-            super().process_event(event)
-
-    def _assemble(self, frame: Frame) -> None:
-        if frame.opcode is not CONT:
-            self._is_text = frame.opcode is TEXT
-            self._parts = bytearray()
-        assert self._parts is not None  # the library refuses a continuation of nothing
-        self._parts += frame.data
-        if frame.fin:
-            whole, self._parts = self._parts, None
-            if self._is_text:
-                self._deliver(whole)
-            else:
-                self.frame_count += 1
-                self.session._binary(self.recv_ns)
-
-    def _deliver(self, data: bytes | bytearray) -> None:
-        self.frame_count += 1
-        session = self.session
-        if session._handler.on_frame(data, self.recv_ns):
-            session._flowed = True
-
-
-def _bind(session: Session) -> type[_Connection]:
-    """Make a connection class that knows its session: frames may come with the handshake."""
-    return type("_BoundConnection", (_Connection,), {"session": session})
+    def on_fault(self, fault: BaseException) -> None:
+        self._fault = fault

@@ -59,7 +59,11 @@ def _holder(namespace: str, lock: str) -> int:
     """The pid of the supervisor, if that process has the lock file open; else 0."""
     try:
         pid = ReaderSegment.attach(SUPERVISOR_ROLE, namespace=namespace).pid
-        opened = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+        links = list(Path(f"/proc/{pid}/fd").iterdir())
     except (SegmentError, OSError):
         return 0
-    return pid if lock in opened else 0
+    for link in links:
+        with contextlib.suppress(OSError):  # Some are closed by now.
+            if os.readlink(link) == lock:
+                return pid
+    return 0

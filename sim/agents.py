@@ -14,7 +14,7 @@ import math
 from random import Random
 from typing import NamedTuple
 
-from sim.fair import FairPath
+from sim.fair import Fair
 from sim.mirror_book import NO_ASK, NO_BID, Change, MirrorBook
 
 COARSE = 10
@@ -41,7 +41,7 @@ class Order(NamedTuple):
 class Makers:
     """All makers of one market as one ladder that follows their common fair value."""
 
-    def __init__(self, rng: Random, fair: FairPath) -> None:
+    def __init__(self, rng: Random, fair: Fair) -> None:
         self._rng = rng
         self._fair = fair
         self._width = 0.05
@@ -177,7 +177,7 @@ class Makers:
 class Takers:
     """Those who take: by chance, and because they saw Binance move."""
 
-    def __init__(self, rng: Random, fair: FairPath) -> None:
+    def __init__(self, rng: Random, fair: Fair) -> None:
         self._rng = rng
         self._fair = fair
 

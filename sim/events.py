@@ -140,7 +140,7 @@ def new_market(contract: Contract, question: str, description: str, *, timestamp
             "event_message": event,
             "timestamp": timestamp,
             "event_type": "new_market",
-            "tags": ["crypto"],
+            "tags": [],
             "condition_id": contract.condition_id,
             "active": True,
             "clob_token_ids": tokens,

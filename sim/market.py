@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from sim import events
 from sim.agents import COARSE, FINE, Makers, Order, Takers
 from sim.events import Top
-from sim.fair import FairPath
+from sim.fair import Fair
 from sim.frames import PM_MARKET, SimFrame
 from sim.gamma import description_of, question_of
 from sim.mirror_book import NO_ASK, NO_BID, Change, MirrorBook, TokenBook, hash_of
@@ -49,7 +49,7 @@ class Market:
         self,
         seed: int,
         contract: Contract,
-        fair: FairPath,
+        fair: Fair,
         params: ModelParams,
         *,
         muted_ns: int = 0,

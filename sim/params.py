@@ -41,7 +41,7 @@ class ModelParams:
 
     market_lead_s: int = 900
     """How long before its start a market exists: with 300 s windows the next three do."""
-    market_keep_s: int = 300
+    market_keep_s: int = 120
     """How long after its end the venue still knows its tokens."""
     flow: float = 1.0
     """Scales how often makers and takers of the markets act."""

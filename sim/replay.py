@@ -14,6 +14,7 @@ prices: the TWAP feed is empty, strikes stay unknown.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,10 @@ from sim.recorded_book import RecordedBooks
 from sim.recordings import BINANCE, POLYMARKET
 from sim.source import Json
 
+READ_AHEAD_MAX = 16_384
+"""Frames a tape without a pace reads before anybody wants them."""
+UNSETTLED_MAX = 16_384
+"""Frames such a tape may have sent without having read them into its books."""
 BATCH_MAX = 1024
 """Frames given at once: a replay that is behind leaves the event loop some air."""
 
@@ -37,6 +42,7 @@ class Tape:
         self.is_looped = is_looped
         self.round_count = 0
         self._stream = self._open()
+        self._ahead: deque[SimFrame] = deque()
         self._next: SimFrame | None = next(self._stream, None)
         if self._next is None:
             names = ", ".join(str(path) for path in paths)
@@ -73,8 +79,17 @@ class Tape:
                 break
             taken.append(self._next)
             self._last_ns = at_ns
-            self._next = next(self._stream, None) or self._rewind()
+            ahead = self._ahead
+            self._next = ahead.popleft() if ahead else next(self._stream, None) or self._rewind()
         return taken
+
+    def read_ahead(self, count: int) -> None:
+        """Read some frames while there is time; `take` then finds them in memory."""
+        for _ in range(min(count, READ_AHEAD_MAX - len(self._ahead))):
+            frame = next(self._stream, None)
+            if frame is None:
+                return
+            self._ahead.append(frame)
 
     def _rewind(self) -> SimFrame | None:
         if not self.is_looped:
@@ -111,6 +126,7 @@ class ReplaySource:
         self._start_ns = 0
         self._is_resumed = False
         self._books = RecordedBooks()
+        self._unsettled: deque[SimFrame] = deque()
         self._tickers: dict[str, bytes] = {}
         self._listing = Listing(by_venue.get(POLYMARKET, ()))
         lead = self.tapes.get(POLYMARKET) or self.tapes[BINANCE]
@@ -168,13 +184,29 @@ class ReplaySource:
             if frame.channel == BN_TICKER:
                 self._tickers[frame.key[0]] = frame.payload
             elif frame.key and not frame.channel.startswith("bn."):
+                if not self.is_paced and not self._is_mirrored:
+                    self._unsettled.append(frame)
+                    continue
                 self._books.apply(frame)
                 mirrored = self._books.mirrored_frame(frame) if self._is_mirrored else None
                 if mirrored is not None:
                     out.append(mirrored)
+        self._settle(len(self._unsettled) - UNSETTLED_MAX)
         return out
 
+    def _settle(self, count: int) -> None:
+        """Read frames that were sent into the books: at full speed that is put off."""
+        for _ in range(count):
+            self._books.apply(self._unsettled.popleft())
+
+    def use_idle_time(self, venue: str, count: int) -> None:
+        """Do what was put off, or is to come, while the clients are busy or none is there."""
+        self.tapes[venue].read_ahead(count)
+        if venue == POLYMARKET:
+            self._settle(min(count, len(self._unsettled)))
+
     def book(self, token: str) -> bytes | None:
+        self._settle(len(self._unsettled))
         book = self._books.book(token)
         if book is None and self._is_mirrored:
             original = self._listing.original_of(token)

@@ -9,13 +9,13 @@ which stands in the segment (`sim_clock_behind_ns`) for every process that wants
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 from cache.counters import Counter
 from cache.errors import PenstockError
 from cache.layout import State
 from cache.segment import ReaderSegment, WriterSegment
-from host import clock
 from host.log import get_log
 from host.settings import Config
 from sim.choice import Choice, make_source
@@ -31,16 +31,17 @@ LOG = get_log(ROLE)
 
 async def serve(segment: WriterSegment, choice: Choice, config: Config) -> None:
     """Serve until cancelled. Raises PenstockError where the venue cannot be made."""
+    # The true wall clock throughout: it is the other processes that follow a replay's shift.
     left_behind = counts_of(segment)
-    source = make_source(choice, clock.wall_ns())
+    source = make_source(choice, time.time_ns())
     if isinstance(source, ReplaySource) and segment.incarnation > 1:
-        source.resume(from_word(left_behind[Counter.sim_clock_behind_ns]), clock.wall_ns())
+        source.resume(from_word(left_behind[Counter.sim_clock_behind_ns]), time.time_ns())
     options = ServerOptions(
         host=config.sim.host,
         port=choice.port,
         connection_age_s_max=config.sim.connection_age_s_max,
     )
-    server = SimServer(source, options, wall_ns=clock.wall_ns)
+    server = SimServer(source, options)
     try:
         await server.start()
     except OSError as error:

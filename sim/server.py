@@ -169,13 +169,15 @@ class SimServer:
         channel = self.polymarket if venue == self.polymarket.name else self.binance
         while not source.tapes[venue].is_over:
             if not channel.has_subscriptions():
-                await asyncio.sleep(PUMP_S)
+                source.use_idle_time(venue, DRAIN_BATCH)
+                await asyncio.sleep(PUMP_S / 10)
                 continue
             for frame in source.pull(venue, None, DRAIN_BATCH):
                 channel.publish(frame)
             await asyncio.sleep(0)
             while channel.backlog_bytes() > DRAIN_BYTES:
-                await asyncio.sleep(0.0005)
+                source.use_idle_time(venue, DRAIN_BATCH // 8)
+                await asyncio.sleep(0.0002)
 
     async def _keep_alive(self) -> None:
         while True:

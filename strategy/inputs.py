@@ -18,7 +18,7 @@ from cache.instruments import Directory, Pair
 from cache.segment import ReaderSegment
 from strategy.link import Link, Place
 from strategy.reference import NO_SAMPLES, Samples
-from venue.settlement import parse_slug
+from venue.settlement import parse_family
 
 
 class MarketFeed:
@@ -69,9 +69,14 @@ class AccountFeed:
         self._by_slot: dict[int, Snapshot] = {}
         self._by_tag: dict[int, Snapshot] = {}
         self._incarnation = -1
-        self._fills_version = -1
+        self._read_version = -1
         self._filled: frozenset[int] | None = None
         self._oldest_ns = 0
+
+    @property
+    def fills_version(self) -> int:
+        """How many fills there were."""
+        return self._fills.version(0)
 
     def refresh(self) -> None:
         """Read what changed since the last run."""
@@ -88,9 +93,9 @@ class AccountFeed:
             # What an older incarnation said of a position is not confirmed yet.
             held = [r for r in self._by_slot.values() if r.incarnation == incarnation]
             self._by_tag = {record.tag: record for record in held}
-        version = self._fills.version(0)
-        if version != self._fills_version:
-            self._fills_version = version
+        version = self.fills_version
+        if version != self._read_version:
+            self._read_version = version
             self._read_fills(version)
 
     def _read_fills(self, version: int) -> None:
@@ -178,15 +183,17 @@ class Inputs:
         return [link.segment for link in links if link.segment is not None]
 
     def has_news(self) -> bool:
-        """Whether any book or reference was published since the last look."""
+        """Whether any book, strike, reference or fill was published since the last look."""
         return self._versions != self._read_versions()
 
     def _read_versions(self) -> list[int]:
         markets, references = self.market_feed.boards, self.reference_feed.boards
-        versions: list[int] = []
+        account = self.account.boards
+        versions = [account.fills_version] if account is not None else []
         if markets is not None:
-            pairs = markets.directory.pairs.values()
-            versions += [markets.pair_bbo.version(pair.pair_slot) for pair in pairs]
+            for pair in markets.directory.pairs.values():
+                versions.append(markets.pair_bbo.version(pair.pair_slot))
+                versions.append(markets.settlement.version(pair.pair_slot))
         if references is not None:
             slots = references.directory.slot_of.values()
             versions += [references.bbo.version(slot) for slot in slots]
@@ -194,6 +201,9 @@ class Inputs:
 
     def look(self) -> Look:
         """Read every input once."""
+        for link in (self.market_feed, self.reference_feed):
+            if link.boards is not None:
+                link.boards.directory.refresh()
         self._versions = self._read_versions()
         market_link_ns = self.market_feed.link_ns
         reference_link_ns = self.reference_feed.link_ns
@@ -208,7 +218,6 @@ class Inputs:
         feed = self.market_feed.boards
         if feed is None:
             return {}
-        feed.directory.refresh()
         found = {}
         for tag, pair in feed.directory.pairs.items():
             if self._is_mine(pair):
@@ -221,15 +230,14 @@ class Inputs:
         return found
 
     def _is_mine(self, pair: Pair) -> bool:
-        """Leave windows of other families alone; a market that is no window says NO_STRIKE."""
-        window = parse_slug(pair.yes.slug)
-        return window is None or window.family.name in self._families
+        """Leave windows of other families alone; a market of no family says NO_STRIKE."""
+        name = pair.yes.slug.rpartition("-")[0]
+        return name in self._families or parse_family(name) is None
 
     def _look_references(self, tags: set[int]) -> dict[int, ReferenceSight]:
         feed = self.reference_feed.boards
         if feed is None:
             return {}
-        feed.directory.refresh()
         found = {}
         for tag in tags:
             slot = feed.directory.slot_of.get(tag)

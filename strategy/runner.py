@@ -3,10 +3,10 @@
     feeds' and executor's memory -> Inputs.look -> clock -> gate, views -> StrategyCache
         -> market_maker.decide, one market after the other -> quotes board -> bell
 
-A run reads each input once, decides on what it froze, publishes, and forgets. Inputs may be missing,
-die, or be replaced at any time: then the markets concerned are withheld with their reason, and
-nothing else happens. The invariant: a market that was ever published is published in each run until
-its slot goes to another, so that no quote outlives the decision behind it by more than its validity.
+A run reads each input once, decides on what it froze, publishes, and forgets. Inputs may be
+missing, die, or be replaced at any time: then the markets concerned are withheld with their reason,
+and nothing else happens. The invariant: what is wanted of a market was decided in the last run, and
+a market that the feed lists no longer was withdrawn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cache.segment import ReaderSegment, WriterSegment
 from host.clock import NS_PER_S, monotonic_ns, wall_ns
 from host.idle import IdleStrategy
 from host.log import get_log
-from strategy.inputs import Inputs
+from strategy.inputs import Inputs, MarketFeed, ReferenceFeed
 from strategy.link import Link
 from strategy.market_maker import decide
 from strategy.params import StrategyParams
@@ -33,6 +33,9 @@ from strategy.views import ViewBuilder, Witnesses
 
 BLIND_NS = NS_PER_S
 """After the host slept nothing is quoted for so long: the feeds have to notice it too."""
+
+_PASSING = (Reason.LIMIT, Reason.NO_EDGE)
+"""Reasons that come and go with the price."""
 
 log = get_log("strategy")
 
@@ -87,13 +90,12 @@ class StrategyRunner:
     def on_start(self, now_ns: int) -> None:
         """Take back what the last incarnation wanted, until there is a decision of this one."""
         self._withdraw(Reason.HALTED)
-        self._inputs.refresh(now_ns)
+        self._attach(now_ns)
         self._due_ns = now_ns
 
     def poll(self, now_ns: int) -> int:
         """Run if a run is due."""
-        if self._inputs.refresh(now_ns):
-            self.bells[:] = self._inputs.segments()
+        self._attach(now_ns)
         if now_ns < self._due_ns and not self._is_rung(now_ns):
             return 0
         self._plan(now_ns)
@@ -105,13 +107,20 @@ class StrategyRunner:
         self._withdraw(Reason.HALTED)
 
     def due_ns(self) -> int:
-        """When the next run is due, at the latest."""
+        """When the next run is due; sooner where something new waits for its turn."""
+        interval_ns = self._params.bell_interval_ns
+        if interval_ns is not None and self._inputs.has_news():
+            return min(self._due_ns, self._ran_ns + interval_ns)
         return self._due_ns
 
     def on_suspend(self, gap_ns: int) -> None:
         """Be blind for a while: what lies in memory is older than its age says."""
         self._blind_ns = monotonic_ns() + BLIND_NS
         self._withdraw(Reason.HALTED)
+
+    def _attach(self, now_ns: int) -> None:
+        if self._inputs.refresh(now_ns):
+            self.bells[:] = self._inputs.segments()
 
     def _is_rung(self, now_ns: int) -> bool:
         """Whether something new came and the last run is long enough ago."""
@@ -158,11 +167,22 @@ class StrategyRunner:
                 target = decide(view, net_e9, self._params.maker, anchor.now_ns)
                 if is_blind:
                     target = _nothing(Reason.HALTED)
+                if target.quotes.is_empty:
+                    self._counters.add(Counter.strategy_quotes_withheld)
                 published += self._offer(tag, target, view, net_e9)
-            for tag in self._slots.tags - live:
-                published += self._offer(tag, _nothing(Reason.NO_MARKET), _empty_view(anchor), None)
+            published += self._withdraw_gone(live, anchor)
         if published:
             self._segment.ring()
+
+    def _withdraw_gone(self, live: frozenset[int], anchor: RunAnchor) -> int:
+        """Want nothing, once, of markets that are listed no longer."""
+        published = 0
+        for tag in self._slots.tags - live:
+            if self._reasons.get(tag) is not Reason.NO_MARKET:
+                published += self._offer(tag, _nothing(Reason.NO_MARKET), _empty_view(anchor), None)
+        for tag in self._reasons.keys() - self._slots.tags:
+            del self._reasons[tag]
+        return published
 
     def _anchor(self) -> RunAnchor:
         self._run_id += 1
@@ -202,12 +222,15 @@ class StrategyRunner:
         return 1
 
     def _tell(self, tag: int, target: TargetQuotes, view: View) -> None:
-        """Log when the reason of a market changes."""
-        if self._reasons.get(tag) is target.reason:
+        """Log when the reason of a market changes: as a story when quoting begins or ends."""
+        before = self._reasons.get(tag)
+        if before is target.reason:
             return
         self._reasons[tag] = target.reason
+        is_story = before is None or Reason.QUOTING in (before, target.reason)
         slug = view.market.slug if view.market is not None else f"{tag:#x}"
-        log.info("reason", market=slug, reason=target.reason.name)
+        say = log.info if is_story and target.reason not in _PASSING else log.debug
+        say("reason", market=slug, reason=target.reason.name)
 
     def _withdraw(self, reason: Reason) -> None:
         """Want nothing in any market."""
@@ -221,5 +244,5 @@ def _empty_view(anchor: RunAnchor) -> View:
     return View(anchor, None, None, None, None, None, None, TwoSided())
 
 
-def _witness(link: Link[object], link_ns: int, now_ns: int) -> Witness:
+def _witness(link: Link[MarketFeed] | Link[ReferenceFeed], link_ns: int, now_ns: int) -> Witness:
     return Witness(link.liveness(now_ns), link.incarnation, link_ns)

@@ -113,10 +113,7 @@ class QuoteSlots:
         version = self._board.publish(slot.index, values)
         slot.target, slot.net_e9 = target, net_e9
         slot.published_ns = values[_PUBLISH_NS]
-        is_withheld = target.quotes.is_empty
-        self._counters.add(
-            Counter.strategy_quotes_withheld if is_withheld else Counter.strategy_quotes_published
-        )
+        self._counters.add(Counter.strategy_quotes_published)
         return version
 
 

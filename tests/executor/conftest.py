@@ -37,7 +37,7 @@ def book(bid=50, ask=52, *, bid_qty=100, ask_qty=100, at_ms=0, **changes):
     values = {
         "pair_tag": PAIR,
         "version": 1,
-        "recv_ns": at_ms * MS,
+        "at_ns": at_ms * MS,
         "is_trusted": True,
         "bid_px_e9": bid * CENT,
         "bid_qty_e9": bid_qty * E9 if bid else 0,

@@ -17,8 +17,12 @@ AMOUNT = st.integers(0, 9 * 10**18).map(format_e9)
 SYMBOL = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=1, max_size=12)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | AMOUNT,
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from("usbBaAepqtTEmid") | st.text(max_size=6), inner, max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from("usbBaAepqtTEmid") | st.text(max_size=6), inner, max_size=8
+        )
+    ),
     max_leaves=20,
 )
 

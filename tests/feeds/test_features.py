@@ -184,9 +184,7 @@ def test_the_memory_of_mids_is_bounded():
 
 
 @given(
-    st.lists(
-        st.tuples(st.integers(-5, 10), st.integers(1, 9 * 10**18), st.booleans()), max_size=60
-    )
+    st.lists(st.tuples(st.integers(-5, 10), st.integers(1, 9 * 10**18), st.booleans()), max_size=60)
 )
 def test_whatever_the_mids_every_feature_fits_its_field(steps):
     features, second, now_ns = SymbolFeatures(PARAMS), START, 0

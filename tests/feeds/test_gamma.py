@@ -112,8 +112,6 @@ def test_a_book_is_asked_for_by_its_token():
     book = {"asset_id": "111", "market": "0x" + "ab" * 32, "tick_size": "0.01"}
     with pytest.raises(GammaError, match="min_order_size"):
         ask(200, book, lambda client: client.listing("111"))
-    found, asked = ask(
-        200, book | {"min_order_size": "5"}, lambda client: client.listing("111")
-    )
+    found, asked = ask(200, book | {"min_order_size": "5"}, lambda client: client.listing("111"))
     assert found.token_ids == ("111", "")
     assert asked == [("http://venue/clob/book", [("token_id", "111")])]

@@ -87,9 +87,7 @@ def test_a_market_of_protocol_v2_has_its_position_ids():
 
 
 def test_the_up_token_comes_first_whatever_the_order():
-    market = parse_market(
-        body(outcomes='["Down", "Up"]', closed=True, outcomePrices='["0", "1"]')
-    )
+    market = parse_market(body(outcomes='["Down", "Up"]', closed=True, outcomePrices='["0", "1"]'))
     assert (market.token_ids, market.outcomes) == (("222", "111"), ("Up", "Down"))
     assert market.winner is Outcome.YES
 
@@ -208,7 +206,8 @@ def test_a_book_lists_a_token_without_metadata():
 
 
 @pytest.mark.parametrize(
-    ("family", "seconds"), [("btc-updown-5m", 300), ("eth-updown-15m", 900), ("x1-updown-4h", 14400)]
+    ("family", "seconds"),
+    [("btc-updown-5m", 300), ("eth-updown-15m", 900), ("x1-updown-4h", 14400)],
 )
 def test_a_family_knows_the_length_of_its_windows(family, seconds):
     assert family_seconds(family) == seconds

@@ -140,9 +140,15 @@ def test_a_control_message_becomes_its_event(frame, event):
         (envelope(5), Counter.feeds_frames_mistyped),
         (envelope(seq="1"), Counter.feeds_frames_mistyped),
         (envelope(seq=-1), Counter.feeds_frames_out_of_range),
-        (envelope({"symbol": "b", "window_seconds": 1}, snapshot=True), Counter.feeds_frames_mistyped),
+        (
+            envelope({"symbol": "b", "window_seconds": 1}, snapshot=True),
+            Counter.feeds_frames_mistyped,
+        ),
         (envelope({"data": [{}] * 5000}, snapshot=True), Counter.feeds_frames_out_of_range),
-        (envelope({"data": [5], "symbol": "b", "window_seconds": 1}, snapshot=True), Counter.feeds_frames_mistyped),
+        (
+            envelope({"data": [5], "symbol": "b", "window_seconds": 1}, snapshot=True),
+            Counter.feeds_frames_mistyped,
+        ),
     ],
 )
 def test_garbage_is_rejected_with_its_cause(frame, cause):
@@ -169,7 +175,10 @@ def test_what_is_sent_is_what_the_venue_reads():
     listed = [
         {"channel": "price.crypto.twap", "filter": {"symbol": "btcusd", "window_seconds": 60}}
     ]
-    for make, op in ((wire.subscribe_message, "subscribe"), (wire.unsubscribe_message, "unsubscribe")):
+    for make, op in (
+        (wire.subscribe_message, "subscribe"),
+        (wire.unsubscribe_message, "unsubscribe"),
+    ):
         message = json.loads(make([("btcusd", 60)]))
         assert (message["op"], message["subscriptions"]) == (op, listed)
     assert json.loads(wire.ping_message(7)) == {"op": "ping", "rid": "p7"}

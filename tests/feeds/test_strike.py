@@ -174,9 +174,7 @@ def test_gamma_is_asked_from_the_start_until_all_is_official(strikes):
     assert not found.wants_official(END)
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from(list(Provenance)), st.integers(0, 10**18)), max_size=20)
-)
+@given(st.lists(st.tuples(st.sampled_from(list(Provenance)), st.integers(0, 10**18)), max_size=20))
 def test_provenance_never_gets_worse(steps):
     found, best = market(), Provenance.UNKNOWN
     for provenance, price in steps:

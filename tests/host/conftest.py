@@ -77,7 +77,8 @@ def fill_polymarket(namespace):
                 outcome=outcome, outcome_index=index, complement_tag=other, pair_tag=MARKET,
                 window_end_ns=WALL_NS + 100 * E9)  # fmt: skip
     publish(feed, "pair_bbo", 0, MARKET, yes_bid_px_e9=450_000_000, yes_bid_qty_e9=10 * E9,
-            yes_ask_px_e9=470_000_000, yes_ask_qty_e9=5 * E9, flags=layout.Flag.SUSPECT)  # fmt: skip
+            yes_ask_px_e9=470_000_000, yes_ask_qty_e9=5 * E9,
+            flags=layout.Flag.SUSPECT)  # fmt: skip
     publish(feed, "settlement", 0, MARKET, strike_e9=60_010 * E9,
             strike_provenance=layout.Provenance.STREAM)  # fmt: skip
     return feed

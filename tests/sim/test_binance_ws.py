@@ -59,6 +59,19 @@ def test_subscriptions_change_and_are_listed_in_order(spoken):
     assert client.take() == []
 
 
+def test_a_change_counts_from_the_next_frame_on_though_the_stream_was_flowing(spoken):
+    client = combined(spoken)
+    spoken.channel.publish(ticker())
+    spoken.say(client, ask("SUBSCRIBE", TICKER))
+    client.take()
+    spoken.channel.publish(ticker())
+    assert len(client.take()) == 1
+    spoken.say(client, ask("UNSUBSCRIBE", TICKER))
+    client.take()
+    spoken.channel.publish(ticker())
+    assert client.take() == []
+
+
 def test_the_combined_property_can_be_read_and_set(spoken):
     client = combined(spoken, TICKER)
     spoken.say(client, ask("GET_PROPERTY", "combined"))

@@ -99,6 +99,29 @@ def test_without_a_pace_the_clock_gives_nothing_and_pulling_gives_all(tmp_path):
     assert replay.pull("polymarket", None) == []
 
 
+def test_at_full_speed_books_and_reading_are_put_off_and_nothing_shows(tmp_path):
+    path = polymarket(tmp_path, offsets_ms=range(0, 3000, 10))
+    replay, eager = source(path, speed_ratio=0), source(path)
+    replay.use_idle_time("polymarket", 100)
+    found = replay.pull("polymarket", None, 150)
+    replay.use_idle_time("polymarket", 20)
+    assert replay.book("1") == found[-1].payload
+    found += replay.pull("polymarket", None)
+    assert found == list(eager.due(NOW + 5 * S))
+    assert replay.tapes["polymarket"].is_over
+    assert replay.book("1") == eager.book("1")
+
+
+def test_what_is_put_off_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("sim.replay.UNSETTLED_MAX", 10)
+    monkeypatch.setattr("sim.replay.READ_AHEAD_MAX", 10)
+    replay = source(polymarket(tmp_path, offsets_ms=range(100)), speed_ratio=0)
+    replay.use_idle_time("polymarket", 1000)
+    assert len(replay.tapes["polymarket"]._ahead) == 10
+    replay.pull("polymarket", None)
+    assert len(replay._unsettled) == 10
+
+
 def test_a_looped_tape_begins_again_after_a_silence(tmp_path):
     tape = Tape("polymarket", [polymarket(tmp_path)], is_looped=True)
     assert sizes(tape.take(900_000_000)) == ["1", "2", "3", "4"]

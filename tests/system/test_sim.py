@@ -564,7 +564,7 @@ def test_a_venue_that_stood_still_ends_its_connections_instead_of_sending_a_back
 # --- replay -----------------------------------------------------------------------------------
 
 
-def recorded(tmp_path, count=500):
+def recorded(tmp_path, count=500, pad=""):
     """Write a short recording of each venue."""
     book = json.loads(StubSource.book_event(UP))
     lines = [json.dumps({"recv_s": 1776323400.5, "frame": [book]}, separators=(",", ":"))]
@@ -572,7 +572,7 @@ def recorded(tmp_path, count=500):
         change = {"asset_id": UP, "price": "0.4", "size": str(number), "side": "BUY", "hash": "h"}
         change |= {"best_bid": "0.4", "best_ask": "0.6"}
         frame = {"market": "0xabc", "price_changes": [change], "timestamp": str(number)}
-        frame["event_type"] = "price_change"
+        frame |= {"event_type": "price_change"} | ({"pad": pad} if pad else {})
         entry = {"recv_s": 1776323400.5 + number / 1000, "frame": frame}
         lines.append(json.dumps(entry, separators=(",", ":")))
     polymarket = tmp_path / "btc-updown-5m-1776323400.price_change.jsonl"
@@ -607,6 +607,22 @@ def test_a_replay_as_fast_as_the_client_reads_loses_nothing_and_touches_no_byte(
         assert frames == sent[1:]
 
     play(scene, source=source)
+
+
+def test_a_replay_as_fast_as_the_client_reads_waits_for_a_slow_one(tmp_path):
+    polymarket, _ = recorded(tmp_path, pad="x" * 40_000)
+    source = ReplaySource([polymarket], speed_ratio=0, is_mirrored=False)
+
+    async def scene(venue):
+        async with venue.ws("/polymarket/ws/market", max_queue=1) as ws:
+            await ws.send(json.dumps(SUBSCRIBE | {"assets_ids": [UP]}))
+            await asyncio.sleep(0.5)
+            assert venue.server.polymarket.backlog_bytes() > 100_000
+            for _ in range(500):
+                await soon(ws.recv())
+        assert venue.server.tally.clients_dropped == 0
+
+    play(scene, source=source, queue_bytes_max=4 << 20)
 
 
 def test_a_client_that_comes_late_is_given_the_book_of_that_moment(tmp_path):

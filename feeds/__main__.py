@@ -1,0 +1,44 @@
+"""`python -m feeds polymarket | binance`: one venue's feed as a process of its own.
+
+Arguments, configuration, role, then the feed on an event loop until a signal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from feeds import binance, polymarket
+from host.process import begin, claim, guarded, run_async
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m feeds",
+        description="Publish one venue's market data into shared memory.",
+        epilog="example: python -m feeds polymarket --config my.toml",
+    )
+    parser.add_argument("venue", choices=("polymarket", "binance"))
+    parser.add_argument("--config", help="a file laid over the shipped penstock.toml")
+    parser.add_argument("--shard", type=int, choices=(0,), default=0, help="there is one so far")
+    return parser
+
+
+def main() -> int:
+    """Run the process; give its exit code."""
+    given = _parser().parse_args()
+    if given.venue == "polymarket":
+        config = begin(polymarket.ROLE, given.config)
+        boards = polymarket.boards(config.feeds.polymarket)
+        segment = claim(config, polymarket.ROLE, boards)
+        return run_async(segment, polymarket.serve(segment, config), config)
+    config = begin(binance.ROLE, given.config)
+    settings = config.feeds.binance
+    segment = claim(config, binance.ROLE, binance.boards(settings))
+    url, namespace = config.venues.binance.ws_url, config.host.namespace
+    feed = binance.BinanceFeed(segment, url, settings, namespace=namespace)
+    return run_async(segment, feed.run(), config)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

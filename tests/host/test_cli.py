@@ -1,0 +1,142 @@
+import json
+
+import pytest
+
+from cache.segment import WriterSegment
+from host import cli
+from host.clock import monotonic_ns
+
+
+@pytest.fixture(autouse=True)
+def named(namespace, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_HOST_NAMESPACE", namespace)
+
+
+@pytest.fixture
+def beating(filled, namespace):
+    """The filled family, its hearts beating on the real clock."""
+    from cache.layout import HEADER_AT
+    from cache.segment import roles, segment_path
+
+    for role in roles(namespace):
+        with open(segment_path(namespace, role), "r+b") as file:
+            file.seek(HEADER_AT["heartbeat_ns"])
+            file.write(monotonic_ns().to_bytes(8, "little"))
+    return namespace
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["up"], ["down"], ["status"], ["top"], ["shm", "dump"], ["shm", "check"]],
+    ids=" ".join,
+)
+def test_every_command_has_help_with_an_example(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words, "--help"])
+    assert ended.value.code == 0
+    assert f"example: penstock {' '.join(words)}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["nonsense"], ["status", "--nonsense"], ["shm"]])
+def test_wrong_usage_is_exit_2(words):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+
+
+def test_bad_configuration_is_exit_2(monkeypatch, capsys):
+    monkeypatch.setenv("PENSTOCK_HOST_IDLE", "sleep")
+    assert cli.main(["status"]) == 2
+    assert "host.idle" in capsys.readouterr().err
+
+
+def test_status_of_a_live_family_is_0_and_prints_its_tables(beating, capsys):
+    assert cli.main(["status", "--counters"]) == 0
+    out = capsys.readouterr().out
+    assert "feed.binance.0" in out
+    assert "btc-up-1" in out
+
+
+def test_status_is_1_where_something_is_dead_and_where_nothing_runs(filled, capsys):
+    assert cli.main(["status"]) == 1, "the hearts of `filled` stand still"
+    capsys.readouterr()
+
+
+def test_status_of_nothing_is_1_and_says_so(capsys):
+    assert cli.main(["status"]) == 1
+    assert "nothing runs" in capsys.readouterr().out
+
+
+def test_status_as_json(beating, capsys):
+    assert cli.main(["status", "--json"]) == 0
+    picture = json.loads(capsys.readouterr().out)
+    assert picture["namespace"] == beating
+    assert picture["fills"][-1]["fill_id"] == 30
+
+
+def test_top_ends_after_its_count(beating, capsys):
+    assert cli.main(["top", "--count", "2", "--interval", "0", "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert cli.main(["top", "--count", "1"]) == 0
+
+
+def test_check_is_silent_when_all_is_well(beating, capsys):
+    assert cli.main(["shm", "check", "feed.binance.0"]) == 0
+    assert cli.main(["shm", "check"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_check_of_what_is_not_live_is_1_with_the_reason(filled, capsys):
+    assert cli.main(["shm", "check", "feed.binance.0"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "STALLED" in err
+    assert cli.main(["shm", "check", "feed.absent", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
+def test_check_of_nothing_is_1(capsys):
+    assert cli.main(["shm", "check"]) == 1
+    assert "no segment" in capsys.readouterr().err
+
+
+def test_dump_names_the_segments_shows_one_and_its_records(filled, capsys):
+    assert cli.main(["shm", "dump"]) == 0
+    assert "executor.paper" in capsys.readouterr().out.split()
+    assert cli.main(["shm", "dump", "executor.paper"]) == 0
+    assert "fills" in capsys.readouterr().out
+    assert cli.main(["shm", "dump", "executor.paper", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["boards"]["fills"]["cell_count"] == 64
+    words = ["shm", "dump", "executor.paper", "--board", "fills", "--history", "2"]
+    assert cli.main(words) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert cli.main([*words, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+def test_dump_of_what_is_not_there_is_1_and_says_so(capsys):
+    assert cli.main(["shm", "dump", "feed.absent"]) == 1
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_down_removes_what_is_left_over(namespace, capsys):
+    WriterSegment.create("feed.a", (), namespace=namespace).close()
+    assert cli.main(["down"]) == 0
+    assert "removed: feed.a" in capsys.readouterr().out
+    assert cli.main(["down", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"removed": [], "troubles": []}
+
+
+def test_down_of_the_living_is_1(namespace, capsys):
+    living = WriterSegment.create("feed.a", (), namespace=namespace)
+    assert cli.main(["down"]) == 1
+    assert "living writer" in capsys.readouterr().err
+    living.close()
+
+
+def test_sim_and_bench_become_their_own_command_line(monkeypatch):
+    started = []
+    monkeypatch.setattr(cli.os, "execv", lambda path, words: started.append(words[1:]) or 0)
+    cli.main(["sim", "--bad"])
+    cli.main(["bench", "--json"])
+    assert started == [["-m", "sim", "--bad"], ["-m", "bench", "--json"]]

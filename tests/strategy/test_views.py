@@ -1,0 +1,222 @@
+"""What was read becomes what a strategy sees."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cache.gate import Trust, Witness
+from cache.layout import E9, Flag, Provenance, SettlementType
+from cache.liveness import Liveness
+from cache.segment import WriterSegment
+from host.config import load
+from strategy.inputs import Inputs
+from strategy.params import StrategyParams, strategy_params
+from strategy.pricing import NS, Window
+from strategy.quoting import TwoSided
+from strategy.runner import strategy_boards
+from strategy.tick import RunAnchor, RunMode, View
+from strategy.views import ViewBuilder, Witnesses
+
+PARAMS = strategy_params(load(environ={}))
+STOOD = TwoSided(1, 2, 3, 4)
+
+
+class Eye:
+    """Looks and builds, with a clock the test may move."""
+
+    def __init__(self, world: Any, params: StrategyParams = PARAMS) -> None:
+        self.world = world
+        segment = WriterSegment.create("eye", strategy_boards(1), namespace=world.namespace)
+        world.segments["eye"] = segment
+        self.inputs = Inputs(
+            account="paper", families=params.families, namespace=world.namespace,
+            counters=segment.counters,
+        )  # fmt: skip
+        self.inputs.refresh(0)
+        self.builder = ViewBuilder(params)
+
+    def see(
+        self, *, wall_ns: int = 0, later_ns: int = 0, mode: RunMode = RunMode.PAPER,
+        incarnation: int = 1,
+    ) -> View:  # fmt: skip
+        look = self.inputs.look()
+        now_ns = time.monotonic_ns() + later_ns
+        anchor = RunAnchor(now_ns, wall_ns or time.time_ns() + later_ns, 1, "maker", mode)
+        witness = Witness(Liveness.LIVE, incarnation, look.market_link_ns)
+        standing = {self.world.market_tag: STOOD}
+        views = self.builder.build(look, anchor, Witnesses(witness, witness), standing)
+        return views[self.world.market_tag]
+
+
+@pytest.fixture
+def eye(world: Any) -> Eye:
+    return Eye(world)
+
+
+def test_a_view_has_all_that_was_read(world: Any, eye: Eye) -> None:
+    view = eye.see()
+    market, book, reference = view.market, view.book, view.reference
+    assert market is not None
+    assert book is not None
+    assert reference is not None
+    assert market.slug == f"btc-updown-5m-{world.start_ns // NS}"
+    assert market.window == Window(world.start_ns, world.start_ns + 300 * NS, 60 * NS)
+    assert (market.tag, market.has_basis) == (world.market_tag, True)
+    assert (book.trust, reference.trust) == (Trust.LIVE, Trust.LIVE)
+    assert (book.bid_px_e9, book.ask_px_e9, book.tick_e9) == (
+        49 * E9 // 100,
+        51 * E9 // 100,
+        E9 // 100,
+    )
+    assert reference.mid_px_e9 == 61_024 * E9
+    assert (reference.sigma_e9, reference.sample_count) == (8 * E9, 60)
+    assert view.basis is not None
+    assert view.basis.value == 24.0
+    assert view.strike is not None
+    assert view.strike == (view.strike.__class__)(61_000 * E9, Provenance.STREAM)
+    assert view.average_e9 is None  # the window is open: no average is being formed
+    assert view.previous == STOOD
+    assert book.last_trusted_ns == view.anchor.now_ns
+
+
+def test_while_an_average_is_formed_its_known_part_is_given(world: Any, eye: Eye) -> None:
+    now_s = time.time_ns() // NS
+    world.list_market(now_s - 270, slot=1)
+    world.book(slot=1)
+    assert eye.see().average_e9 == 61_024 * E9
+    world.list_market(now_s + 30, slot=2)
+    world.book(slot=2)
+    assert eye.see().average_e9 == 61_024 * E9
+
+
+def test_the_first_second_of_an_average_is_the_mid_itself(world: Any, eye: Eye) -> None:
+    start_s = world.start_ns // NS
+    world.reference(61_100)
+    view = eye.see(wall_ns=(start_s + 240) * NS + 500_000_000)
+    assert view.average_e9 == 61_100 * E9
+
+
+def test_a_hole_in_the_samples_leaves_the_average_unknown(world: Any) -> None:
+    board = world.segments["feed.binance.0"].board("samples")
+    second = time.time_ns() // NS
+    board.assign(0, board.last(0).tag, 1)
+    for skipped in (40, 36):
+        world.sample(second - skipped)  # a clock set back: only these count
+    world.list_market(second - 270, slot=1)
+    world.book(slot=1)
+    assert Eye(world).see().average_e9 is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "twap_s", "window_known", "has_basis"),
+    [
+        (SettlementType.TWAP, 60, True, True),
+        (SettlementType.TWAP, 0, False, True),
+        (SettlementType.TWAP, 301, False, True),
+        (SettlementType.CANDLE, 0, True, False),
+        (SettlementType.NONE, 0, False, False),
+    ],
+)
+def test_the_settlement_type_decides_what_window_there_is(
+    world: Any, eye: Eye, kind: SettlementType, twap_s: int, window_known: bool, has_basis: bool
+) -> None:
+    world.list_market(world.start_ns // NS, generation=1, settlement_type=kind, twap_ns=twap_s * NS)
+    world.book()
+    market = eye.see().market
+    assert market is not None
+    assert (market.window is not None) is window_known
+    assert market.has_basis is has_basis
+    if market.window is not None:
+        assert market.window.twap_ns == twap_s * NS
+
+
+def test_the_lag_is_told_to_the_window(world: Any) -> None:
+    market = Eye(world, replace(PARAMS, lag_ns=3 * NS)).see().market
+    assert market is not None
+    assert market.window is not None
+    assert market.window.lag_ns == 3 * NS
+
+
+def test_features_that_are_too_old_are_no_volatility(world: Any, eye: Eye) -> None:
+    world.features(age_ns=PARAMS.features_age_ns_max + E9)
+    reference = eye.see().reference
+    assert reference is not None
+    assert (reference.sigma_e9, reference.sample_count) == (0, 0)
+
+
+def test_the_basis_needs_new_points_and_the_samples_behind_them(world: Any, eye: Eye) -> None:
+    assert eye.see().basis is not None
+    later_ns = round(PARAMS.basis.age_s_max + 5) * NS
+    assert eye.see(later_ns=later_ns).basis is None
+    world.settlement(twap=60_990)
+    follows = Eye.__new__(Eye)  # a builder that starts anew rebuilds it from what lies there
+    follows.world, follows.inputs, follows.builder = world, eye.inputs, ViewBuilder(PARAMS)
+    basis = follows.see().basis
+    assert basis is not None
+    assert basis.value == 34.0
+
+
+def test_a_proxy_strike_without_any_point_is_in_the_reference_s_own_terms(
+    world: Any, eye: Eye
+) -> None:
+    world.settlement(61_024, Provenance.PROXY, twap=None)
+    basis = eye.see().basis
+    assert basis is not None
+    assert basis.value == 0.0
+    assert basis.variance > 0.0
+    world.settlement(61_024, Provenance.STREAM, twap=None)
+    assert eye.see().basis is None
+
+
+def test_the_last_trusted_time_stands_still_while_an_input_is_not_trusted(
+    world: Any, eye: Eye
+) -> None:
+    trusted_ns = eye.see().anchor.now_ns
+    world.reference(flags=Flag.SUSPECT)
+    for _ in range(2):
+        view = eye.see()
+        assert view.book is not None
+        assert view.book.trust is Trust.LIVE
+        assert view.book.last_trusted_ns == trusted_ns
+    world.reference()
+    view = eye.see()
+    assert view.book is not None
+    assert view.book.last_trusted_ns == view.anchor.now_ns
+
+
+def test_both_feeds_are_judged_by_their_own_incarnation(world: Any, eye: Eye) -> None:
+    view = eye.see(incarnation=2)
+    assert view.book is not None
+    assert view.reference is not None
+    assert view.book.trust is view.reference.trust is Trust.WARMUP
+
+
+def test_another_market_of_the_feed_proves_a_quiet_one(world: Any, eye: Eye) -> None:
+    old_ns = 20 * NS
+    world.book(age_ns=old_ns)
+    world.segments["feed.polymarket.0"].set_link(time.monotonic_ns() - old_ns)
+    world.reference()
+    view = eye.see()
+    assert view.book is not None
+    assert view.book.trust is Trust.STALE
+    quiet = world.market_tag
+    world.list_market(world.start_ns // NS + 300, slot=1)
+    world.book(slot=1)
+    world.market_tag = quiet
+    view = eye.see()
+    assert view.book is not None
+    assert view.book.trust is Trust.QUIET
+
+
+def test_a_replay_is_not_judged_by_the_age_of_its_events(world: Any, eye: Eye) -> None:
+    day_ns = 86_400 * NS
+    late = eye.see(wall_ns=time.time_ns() + day_ns)
+    replayed = eye.see(wall_ns=time.time_ns() + day_ns, mode=RunMode.REPLAY)
+    assert late.book is not None
+    assert replayed.book is not None
+    assert late.book.trust is Trust.STALE
+    assert replayed.book.trust is Trust.LIVE
