@@ -196,6 +196,7 @@ class Reader(_Board):
         self.retry_count = 0
         self.busy_count = 0
         self._reach = self.cell_count - 2
+        self._span = self.cell_count - 1  # A copy of n records may be overtaken by this, less n.
 
     def read(self, slot: int, tag: int, /) -> Snapshot | Miss:
         """The newest whole record of the slot, if it is `tag`'s (0: anybody's)."""
@@ -238,13 +239,14 @@ class Reader(_Board):
 
     def copy_last(self, slot: int, count: int, /) -> bytes | Miss:
         """Bytes of the last `count` <= K-2 records of the slot, oldest first; fewer at first."""
-        if not 1 <= count <= self._reach:
-            raise BoardError(f"board {self.name}: history of {count}, must be 1 to {self._reach}")
+        limit = self._span - 1
+        if not 1 <= count <= limit:
+            raise BoardError(f"board {self.name}: history of {count}, must be 1 to {limit}")
         for _ in range(RETRY_MAX):
             version = self.version(slot)
             have = min(count, version)
             found = self._copy_ring(self._bases[slot], version - have + 1, have)
-            if self._versions[slot] - version <= self._mask - max(have, 1):
+            if self._versions[slot] - version <= self._span - max(have, 1):
                 return found
             self.retry_count += 1
         self.busy_count += 1

@@ -71,9 +71,9 @@ class Market:
 class Book:
     """One top of book in terms of the first token, with deeper levels where they are known.
 
-    Prices are 0 where a side is empty. `at_ns` is from when on it holds. `bids` and `asks` are price, size, price, size ... best
-    first; None when only the top is known. `has_gap`: records between this and the one before
-    were not seen, so nothing may be called lasting across it.
+    Prices are 0 where a side is empty. `at_ns` is from when on it holds. `bids` and `asks` are
+    price, size, price, size ... best first; None when only the top is known. `has_gap`: records
+    between this and the one before were not seen, so nothing may be called lasting across it.
     """
 
     pair_tag: int

@@ -6,8 +6,9 @@ Time. An order reaches the venue a sampled latency after it was sent, and a canc
 sampled latency after it was asked for, never before its order arrived. Latencies are lognormal,
 drawn from a seed. The venue reports a trade later than the book that already shows it (35 to 40 ms
 were seen), so the model judges the past: it runs `evidence_delay` behind the clock, takes a book as
-of its publishing, and a print as of `evidence_delay` before it was received. What we then see of our orders
-comes that much later too. Evidence that is later still is taken as of the model's time and counted.
+of its publishing, and a print as of `evidence_delay` before it was received. What we then see of
+our orders comes that much later too. Evidence that is later still is taken as of the model's time,
+and counted.
 
 Arrival. Without a book that can be trusted, or with the market closed, the order is rejected. One
 that meets the opposite side is rejected if post-only; else it is held for the market's taker delay,

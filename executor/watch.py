@@ -72,7 +72,12 @@ class BookWatch:
         self, desk: Desk, sight: _Sight, trust: Trust, since_ns: int, *, has_gap: bool
     ) -> None:
         """Hand on the newest top when it is new, or (`since_ns`) is judged in a new way."""
-        if sight.top is None or (since_ns and trust.is_quotable is sight.was_trusted):
+        if sight.top is None:
+            if desk.book is not None and desk.book.is_trusted:  # Its segment was replaced.
+                desk.book = replace(desk.book, is_trusted=False, at_ns=since_ns)
+                self._show(desk.book)
+            return
+        if since_ns and trust.is_quotable is sight.was_trusted:
             return
         book = self._feed.book(
             desk.market,

@@ -42,6 +42,9 @@ EMPTY_ASK = E9
 LEVELS_MAX = 20_000
 """No side of a real book comes near: the finest tick gives 9,999 prices."""
 
+SIZE_MAX = 9_000_000_000 * E9
+"""The largest size that a signed 64-bit word holds, and no size of a market of this venue."""
+
 _TABLE_MAX = 16_384
 TIME_MS_MIN = 10**12
 
@@ -53,8 +56,8 @@ class OutOfRangeError(ValueError):
 class _Table(dict[str, int]):
     """Text to integer, remembered: the same prices and many sizes come again and again.
 
-    A hit costs one look-up of a dict; a miss takes the strict path. Only good texts enter, so
-    garbage cannot push them out, and the table is emptied when it is full.
+    A hit costs one look-up of a dict. Only good texts enter, so garbage cannot push them out, and
+    the table is emptied when it is full.
     """
 
     low = 0
@@ -75,7 +78,24 @@ class _LevelPrices(_Table):
 
 
 class _Sizes(_Table):
-    high = 9_000_000_000 * E9
+    """Every second size of a change is new, so the common forms are read here: "649", "649.17"."""
+
+    def __missing__(self, text: str) -> int:
+        if len(text) < 11 and text.isascii():
+            if text[-3:-2] == "." and (digits := text[:-3] + text[-2:]).isdigit():
+                value = int(digits) * (E9 // 100)
+            elif text.isdigit():
+                value = int(text) * E9
+            else:
+                value = parse_e9(text)
+        else:
+            value = parse_e9(text)
+        if value > SIZE_MAX:
+            raise OutOfRangeError(f"a size of {text!r}")
+        if len(self) >= _TABLE_MAX:
+            self.clear()
+        self[text] = value
+        return value
 
 
 class _BestPrices(_Table):

@@ -40,6 +40,8 @@ TICK_S = 0.05
 CLOSE_S = 1.0
 BACKOFF_FIRST_S = 0.25
 BACKOFF_MAX_S = 30.0
+BACKOFF_LOCAL_S = 0.5
+"""The longest delay where the venue is on this host, and nobody else's server is spared."""
 
 Send = Callable[[str], None]
 """Writes one text message now; it is dropped when the connection is closing."""
@@ -88,9 +90,9 @@ class Keepalive:
     """Without any frame this long the connection is made anew; 0 where silence is no fault."""
 
 
-def backoff_s(attempt: int, fraction: float) -> float:
+def backoff_s(attempt: int, fraction: float, *, longest_s: float = BACKOFF_MAX_S) -> float:
     """Return the delay before another attempt: doubling, with `fraction` (0 to 1) of jitter."""
-    full = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(attempt, 16))
+    full = min(longest_s, BACKOFF_FIRST_S * 2.0 ** min(attempt, 16))
     return full * (0.5 + 0.5 * fraction)
 
 
@@ -123,6 +125,7 @@ class Session:
         self._counters = counters
         self._name = name or url
         self._jitter = jitter
+        self._is_local = _is_loopback(url)
         self._connection: ClientConnection | None = None
         self._stopping = asyncio.Event()
         self._reason = ""
@@ -197,7 +200,8 @@ class Session:
                 if self._fault is not None:
                     raise self._fault
                 attempt = 0 if self._flowed else attempt + 1
-                await self._wait(backoff_s(attempt, self._jitter()))
+                longest_s = BACKOFF_LOCAL_S if self._is_local else BACKOFF_MAX_S
+                await self._wait(backoff_s(attempt, self._jitter(), longest_s=longest_s))
         finally:
             ticker.cancel()
             if self._connection is not None:
@@ -218,7 +222,7 @@ class Session:
             connection = await connect(
                 self.url,
                 compression=None,
-                proxy=None if _is_loopback(self.url) else True,
+                proxy=None if self._is_local else True,
                 ping_interval=None,
                 close_timeout=CLOSE_S,
                 max_size=FRAME_BYTES_MAX,

@@ -221,12 +221,14 @@ def status_line(picture: Picture) -> str:
         flags = f" {'+'.join(book.flags)}" if book.flags else ""
         bid, ask = number(book.yes_bid_px_e9), number(book.yes_ask_px_e9)
         words.append(f"{book.market} Up {bid}/{ask} {age(book.age_ms)}{flags}")
+    running = {book.market for book in picture.books}
     for wish in picture.quotes:
-        if (wish.valid_ms or 0) <= 0:
-            continue
-        bid = quote(wish.bid_px_e9, wish.bid_qty_e9)
-        ask = quote(wish.ask_px_e9, wish.ask_qty_e9)
-        words.append(f"quote {bid} | {ask} {wish.reason}")
+        if (wish.valid_ms or 0) > 0 and (wish.bid_qty_e9 or wish.ask_qty_e9):
+            bid = quote(wish.bid_px_e9, wish.bid_qty_e9)
+            ask = quote(wish.ask_px_e9, wish.ask_qty_e9)
+            words.append(f"quote {bid} | {ask}")
+        elif wish.market in running:
+            words.append(f"no quote {wish.reason}")
     fills = sum(row.fill_count for row in picture.positions)
     cash = sum(row.cash_e9 for row in picture.positions)
     words.append(f"orders {len(picture.orders)} fills {fills} cash {number(cash)}")

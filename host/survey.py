@@ -105,7 +105,7 @@ class Survey:
         if found is None:
             return row
         row.liveness = found.liveness(now_ns).name
-        row.state = found.state.name
+        row.state = _state(found)
         row.pid, row.incarnation = found.pid, found.incarnation
         row.heartbeat_age_ms = (now_ns - found.heartbeat_ns) // NS_PER_MS
         row.link_age_ms = (now_ns - found.link_ns) // NS_PER_MS if found.link_ns else None
@@ -176,7 +176,8 @@ class Survey:
             _fill(row, wish, QuoteRow.COPIED)
             row.reason = _word(Reason, wish.reason)
             row.keep = bool(wish.keep)
-            row.valid_ms = (wish.valid_until_ns - now_ns) // NS_PER_MS
+            if wish.valid_until_ns:
+                row.valid_ms = (wish.valid_until_ns - now_ns) // NS_PER_MS
             row.version, row.age_ms = wish.version, (now_ns - wish.publish_ns) // NS_PER_MS
             yield row
 
@@ -233,6 +234,14 @@ def _fill(row: object, record: Snapshot, names: tuple[str, ...]) -> None:
         setattr(row, name, getattr(record, name))
 
 
+def _state(found: ReaderSegment) -> str:
+    """Name the state; a segment whose writer is just making it has none yet."""
+    try:
+        return found.state.name
+    except ValueError:
+        return "NEW"
+
+
 def _flags(record: Snapshot, found: ReaderSegment) -> list[str]:
     """Name the flags; a record of an older incarnation is WARMUP whatever it says."""
     flags = Flag(record.flags)
@@ -255,4 +264,4 @@ def check(role: str, namespace: str, now_ns: int) -> str:
     if liveness == Liveness.LIVE:
         return ""
     age_ms = (now_ns - found.heartbeat_ns) // NS_PER_MS
-    return f"{role} is {liveness.name}: state {found.state.name}, heartbeat {age_ms} ms ago"
+    return f"{role} is {liveness.name}: state {_state(found)}, heartbeat {age_ms} ms ago"

@@ -164,7 +164,8 @@ def _mids(path: PricePath, first_s: int, count: int) -> Floats:
         path.epoch(i).mid2_at(times_ns[index == i])
         for i in range(int(index[0]), int(index[-1]) + 1)
     ]
-    return np.concatenate(parts) / 200.0
+    mids: Floats = np.concatenate(parts) / 200.0
+    return mids
 
 
 def _opinion(seed: int, start_s: int, count: int) -> Floats:

@@ -73,7 +73,6 @@ _MAKERS: dict[str, Callable[[bytes], Garbage]] = {
     "bad_utf8": lambda s: Garbage(b"\xff\xfe\xc3(" + s, TEXT, False),
     "deep": lambda _: Garbage(b"[" * 100_000 + b"]" * 100_000, TEXT, False),
     "junk_array": lambda _: Garbage(b'[1,null,"x",[],{},{"event_type":null}]', TEXT, False),
-    "oversize": lambda s: Garbage(_padded(s, OVERSIZE_BYTES), TEXT, False),
     "huge": lambda s: Garbage(_padded(s, HUGE_BYTES), TEXT, True),
     "wrong_types": lambda s: Garbage(_wrong_types(s), TEXT, True),
     "nan": lambda s: Garbage(_numbers(s, "NaN"), TEXT, True),
@@ -82,6 +81,8 @@ _MAKERS: dict[str, Callable[[bytes], Garbage]] = {
     "absurd": lambda s: Garbage(_numbers(s, "9" * 40), TEXT, True),
     "exponent": lambda s: Garbage(_numbers(s, "1e308"), TEXT, True),
     "unknown_type": lambda _: Garbage(b'{"event_type":"quantum_leap","e":"leap"}', TEXT, True),
+    # Last: when all kinds are sent, this one ends the connection.
+    "oversize": lambda s: Garbage(_padded(s, OVERSIZE_BYTES), TEXT, False),
 }
 
 KINDS = tuple(_MAKERS)

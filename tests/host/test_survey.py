@@ -98,3 +98,12 @@ def test_names_outlive_their_market(filled):
     fresh = Survey(filled).take(NOW_NS, WALL_NS).positions[0]
     assert fresh.market == f"#{tag_of('polymarket', '0xcondition'):016x}"
     assert ReaderSegment.attach("executor.paper", namespace=filled).state == State.RUN
+
+
+def test_a_segment_that_is_just_being_made_has_no_state_yet(namespace):
+    made = WriterSegment.create("feed.new", (), namespace=namespace)
+    made._set("state", 0)
+    (row,) = Survey(namespace).take(NOW_NS, WALL_NS).processes
+    assert row.state == "NEW"
+    assert "state NEW" in check("feed.new", namespace, 2**62)
+    made.close()

@@ -53,7 +53,7 @@ class Runner:
     def state(self) -> State | None:
         try:
             return ReaderSegment.attach(ROLE, namespace=self.namespace).state
-        except SegmentError:
+        except (SegmentError, ValueError):  # Not made yet, or being made.
             return None
 
     def start_running(self, *words: str, **environ: str) -> subprocess.Popen[str]:

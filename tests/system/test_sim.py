@@ -742,6 +742,32 @@ def test_a_killed_replay_goes_on_in_its_place(tmp_path):
     assert abs(first - second) < 1_000_000
 
 
+def test_a_killed_model_comes_back_with_the_same_markets(tmp_path):
+    port = free_port()
+
+    async def look():
+        async with aiohttp.ClientSession() as http:
+            base = f"http://127.0.0.1:{port}"
+            async with http.get(f"{base}/control") as answer:
+                slugs = (await answer.json())["source"]["slugs"]
+            async with http.get(f"{base}/polymarket/gamma/markets/slug/{slugs[-1]}") as answer:
+                market = await answer.json()
+            token = json.loads(market["clobTokenIds"])[0]
+            url = f"{base}/polymarket/clob/book?token_id={token}"
+            async with http.get(url) as answer:
+                assert answer.status == 200
+            return market["slug"], market["conditionId"], token
+
+    with process(tmp_path, "--seed", "5", port=port) as (child, _):
+        first = asyncio.run(look())
+        child.kill()
+        child.wait()
+    with process(tmp_path, "--seed", "5", port=port):
+        slug, *ids = asyncio.run(look())
+    # Five minutes may have begun in between; then another market is the newest.
+    assert [slug, *ids] == list(first) or slug > first[0]
+
+
 def test_a_taken_port_is_said_and_ends_the_process(tmp_path):
     polymarket, _ = recorded(tmp_path)
     with socket.socket() as taken:

@@ -65,6 +65,7 @@ class House:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
+                start_new_session=True,
             )
         return self.process
 
@@ -111,7 +112,6 @@ class House:
             self.process.kill()
             self.process.wait()
         wait_for(lambda: not any(is_alive(pid) for pid in pids))
-        print(self.output, roles(self.namespace))
         for role in roles(self.namespace):
             remove(role, namespace=self.namespace)
 
@@ -256,6 +256,32 @@ def test_a_second_supervisor_is_refused(house: House) -> None:
     assert house.phase(FEED) == ProcessPhase.RUNNING
 
 
+def test_ctrl_c_in_a_terminal_stops_in_order_too(house: House) -> None:
+    process = house.start(*FAMILY)
+    house.wait_running(*(part[0] for part in FAMILY))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(20) == 0, house.output
+    halts = [role for what, role in house.story() if what == "halt"]
+    assert halts[:2] == [STRATEGY, EXECUTOR], "the children did not get the signal themselves"
+    assert roles(house.namespace) == []
+
+
+def test_down_stops_a_running_supervisor_and_removes_everything(house: House) -> None:
+    process = house.start(*FAMILY)
+    house.wait_running(*(part[0] for part in FAMILY))
+    down = subprocess.run(
+        [sys.executable, "-m", "host.cli", "down", "--json"],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PENSTOCK_HOST_NAMESPACE": house.namespace},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert down.returncode == 0, down.stderr
+    assert {*json.loads(down.stdout)["removed"]} == {part[0] for part in FAMILY} | {"supervisor"}
+    assert process.wait(5) == 0
+    assert roles(house.namespace) == []
+
+
 def test_a_killed_supervisor_takes_everything_with_it_and_nothing_is_left(house: House) -> None:
     process = house.start(*FAMILY)
     pids = house.wait_running(*(part[0] for part in FAMILY))
@@ -264,7 +290,7 @@ def test_a_killed_supervisor_takes_everything_with_it_and_nothing_is_left(house:
     wait_for(lambda: not any(is_alive(pid) for pid in pids.values()), 5.0)
     halted = {role for what, role in house.story() if what == "halt"}
     assert halted == {part[0] for part in FAMILY}, "each halts in order: orders are cancelled"
-    wait_for(lambda: roles(house.namespace) == [], 5.0), (roles(house.namespace), house.output)
+    wait_for(lambda: roles(house.namespace) == [], 5.0)
 
 
 def test_a_supervisor_killed_while_a_child_is_down_leaves_nothing_either(house: House) -> None:
@@ -282,4 +308,4 @@ def test_a_supervisor_killed_while_a_child_is_down_leaves_nothing_either(house: 
     process.kill()
     process.wait()
     wait_for(lambda: not is_alive(pids[STRATEGY]), 5.0)
-    wait_for(lambda: roles(house.namespace) == [], 5.0), (roles(house.namespace), house.output)
+    wait_for(lambda: roles(house.namespace) == [], 5.0)

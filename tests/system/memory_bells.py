@@ -1,0 +1,147 @@
+"""The parts of the bell suites: two that wake each other, and many that park."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import time
+from typing import Any
+
+from tests.system.memory_actor import Asked, say
+
+LOST_NS = 20_000_000_000
+"""A wait that ends by itself after this long, with something to see, lost its wake."""
+
+
+def make_bells(method: str, pairs: list[tuple[memoryview, int]]) -> Any:
+    from cache.bells import SleepingBells
+    from cache.core import core
+
+    if method == "sleep":
+        return SleepingBells(pairs)
+    assert core is not None
+    return core.BellSet(pairs, waitv=method == "futex_waitv")
+
+
+def make_segment(options: argparse.Namespace, role: str) -> Any:
+    from cache.layout import SAMPLE, BoardSpec
+    from cache.segment import WriterSegment
+
+    boards = (BoardSpec("samples", SAMPLE, 1, 8),)
+    return WriterSegment.create(role, boards, namespace=options.namespace)
+
+
+def attach(options: argparse.Namespace, role: str) -> Any:
+    from cache.errors import SegmentMissing
+    from cache.segment import ReaderSegment
+
+    while True:
+        try:
+            return ReaderSegment.attach(role, namespace=options.namespace)
+        except SegmentMissing:
+            time.sleep(0.005)
+
+
+def pingpong(options: argparse.Namespace, twin: Any) -> None:
+    """Answer each record of the other side by one of one's own, parked in between.
+
+    A third segment that never rings is waited on as well. `how` is "METHOD:SIDE".
+    """
+    method, side = options.how.split(":")
+    mine, other = ("left", "right") if side == "left" else ("right", "left")
+    segment = make_segment(options, f"bell.{mine}")
+    board = segment.board("samples")
+    inputs = [attach(options, f"bell.{other}"), attach(options, "bell.silent")]
+    waiter = make_bells(method, [reader.bell_word for reader in inputs])
+    theirs = inputs[0].board("samples")
+    rolls = random.Random(options.seed)
+    seen = lost = waits = 0
+    say(ready=True)
+    if side == "left":
+        board.publish_tagged(0, 1, 0, (0,) * 9)
+        segment.ring()
+    while seen < options.trials:
+        waiter.load()
+        version = theirs.version(0)
+        if version == seen:
+            waits += 1
+            if not waiter.wait(LOST_NS) and theirs.version(0) != seen:
+                lost += 1
+            continue
+        seen = version
+        for _ in range(rolls.randrange(40)):  # Move the moment of the ring about.
+            pass
+        board.publish_tagged(0, 1, 0, (0,) * 9)
+        segment.ring()
+    say(seen=seen, lost=lost, waits=waits, method=waiter.method)
+
+
+def silent(options: argparse.Namespace, twin: Any) -> None:
+    """A segment whose bell nobody rings."""
+    asked = Asked()
+    segment = make_segment(options, "bell.silent")
+    say(ready=True)
+    while not asked.to_end:
+        time.sleep(0.01)
+    segment.close()
+    say(ended=True)
+
+
+def park(options: argparse.Namespace, twin: Any) -> None:
+    """Fork `trials` readers that park on one bell; each reports when it saw the last version."""
+    segment = attach(options, "bell.left")
+    board = segment.board("samples")
+    children = []
+    for _ in range(options.trials):
+        read_end, write_end = os.pipe()
+        pid = os.fork()
+        if not pid:
+            _park_one(options, segment, board, write_end)
+        os.close(write_end)
+        children.append((pid, read_end))
+    say(ready=True)
+    reports = []
+    for pid, read_end in children:
+        reports.append([int(word) for word in os.read(read_end, 4096).split()])
+        os.waitpid(pid, 0)
+    say(
+        lost=sum(report[0] for report in reports),
+        wakes=sum(report[1] for report in reports),
+        saw_last=sum(report[2] for report in reports),
+    )
+
+
+def _park_one(options: argparse.Namespace, segment: Any, board: Any, pipe: int) -> None:
+    lost = wakes = version = 0
+    try:
+        waiter = make_bells(options.how, [segment.bell_word])
+        while version < options.cells:
+            waiter.load()
+            now = board.version(0)
+            if now == version:
+                wakes += 1
+                lost += not waiter.wait(LOST_NS) and board.version(0) != version
+            version = now
+        os.write(pipe, f"{lost} {wakes} 1".encode())
+    finally:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def toll(options: argparse.Namespace, twin: Any) -> None:
+    """Publish and ring `cells` times, with pauses, once somebody says to begin."""
+    segment = make_segment(options, "bell.left")
+    board = segment.board("samples")
+    asked = Asked()
+    say(ready=True)
+    while not asked.to_end:
+        time.sleep(0.002)
+    for _ in range(options.cells):
+        board.publish_tagged(0, 1, 0, (0,) * 9)
+        segment.ring()
+        time.sleep(options.pause_us / 1e6)
+    say(rung=options.cells)
+
+
+PARTS = (pingpong, silent, park, toll)
