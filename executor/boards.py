@@ -98,12 +98,13 @@ class AccountBoards:
 
     def _end_orders(self, last_fill: Snapshot | Miss, now_ns: int) -> int:
         """Publish every order that was alive as cancelled; give the number of them."""
-        count = 0
+        count, used = 0, []
         for slot in range(self._orders.slot_count):
             left = self._orders.last(slot)
-            self._free_orders.append(slot)
             if isinstance(left, Miss):
+                self._free_orders.append(slot)
                 continue
+            used.append(slot)
             self._order_generations[slot] = left.generation + 1
             if left.state not in LIVE:
                 continue
@@ -121,6 +122,7 @@ class AccountBoards:
             self._segment.counters.add(Counter.executor_orders_adopted)
             self.has_news = True
             count += 1
+        self._free_orders.extend(used)  # Last: how their orders ended stays there to be read.
         return count
 
     # --- markets ------------------------------------------------------------------------------

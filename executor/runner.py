@@ -83,6 +83,7 @@ class Executor:
         self._account.fill_id = left.fill_id
         for tag, holding in left.holdings.items():
             desk = Desk(Market.unlisted(tag), holding=holding, is_listed=False)
+            desk.fill_seen_ns = now_ns  # Quotes from before do not know what was recovered.
             self._account.desks[tag] = desk
         self._unbooked = left.unbooked
         self._attach(now_ns)

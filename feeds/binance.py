@@ -65,6 +65,17 @@ def boards(settings: Settings) -> tuple[BoardSpec, ...]:
     )
 
 
+def next_due(last_ns: int, now_ns: int, interval_ns: int) -> int:
+    """The next whole multiple of the interval: one after the last, as long as the clock goes on.
+
+    Timers may fire a little early; the instant that has been served is not served again.
+    """
+    following_ns = (now_ns // interval_ns + 1) * interval_ns
+    if 0 <= last_ns - now_ns < interval_ns:
+        return last_ns + interval_ns
+    return following_ns
+
+
 class BinanceFeed:
     """The heart of the process `feeds binance`; belongs to its event loop."""
 
@@ -137,11 +148,14 @@ class BinanceFeed:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._open_lane("start")
+                due_ns = 0
                 while True:
-                    delay_ns = interval_ns - self._wall() % interval_ns
-                    due_ns = monotonic_ns() + delay_ns
+                    due_ns = next_due(due_ns, self._wall(), interval_ns)
+                    delay_ns = due_ns - self._wall()
+                    expected_ns = monotonic_ns() + delay_ns
                     await asyncio.sleep(delay_ns / 1e9)
-                    self.tick(monotonic_ns(), self._wall(), due_ns=due_ns)
+                    now_ns = monotonic_ns()
+                    self.tick(now_ns, due_ns, late_ns=now_ns - expected_ns)
         finally:
             self.lanes.clear()
             self.on_doubt()
@@ -279,12 +293,15 @@ class BinanceFeed:
 
     # --- the clock --------------------------------------------------------------------------------
 
-    def tick(self, now_ns: int, wall_ns: int, *, due_ns: int) -> None:
-        """Watch lanes and streams; publish features, and samples on the second."""
-        self._wall_offset_ns = wall_ns - now_ns
-        second, is_late = wall_ns // E9, now_ns - due_ns > LATE_NS
+    def tick(self, now_ns: int, due_wall_ns: int, *, late_ns: int) -> None:
+        """Watch lanes and streams; publish features, and samples on the second.
+
+        `due_wall_ns` is the instant of the wall clock that this tick stands for.
+        """
+        self._wall_offset_ns = self._wall() - now_ns
+        second = due_wall_ns // E9
         is_second, self._second = second != self._second, second
-        if is_late:
+        if late_ns > LATE_NS:
             # What lies in the socket may be newer by as much: the sessions will say RESYNC.
             if is_second:
                 self._counters.add(Counter.feeds_samples_missed, len(self.slots))

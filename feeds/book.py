@@ -260,6 +260,14 @@ def depth_of(book: TokenBook, sibling: TokenBook, count: int) -> tuple[int, list
     return mirror_top(top_of(sibling))[4], _mirror_levels(asks), _mirror_levels(bids)
 
 
+def drop_outdated(
+    books: Iterable[TokenBook], changes: Sequence[Change], time_ns: int
+) -> list[Change]:
+    """Leave out changes that a whole book, stamped later than they, already contains."""
+    ahead = {book.token_id for book in books if time_ns < book.snapshot_ns}
+    return [change for change in changes if change.asset_id not in ahead]
+
+
 def apply_changes(
     first: TokenBook, second: TokenBook, changes: Sequence[Change]
 ) -> tuple[Change | None, Change | None]:

@@ -18,6 +18,7 @@ from cache.counters import Counter, CounterWriter, Histogram
 from feeds.certificate import Verdict
 from feeds.pair import SNAPSHOT, Pair
 from feeds.polymarket_wire import KNOWN_EVENTS, PONG, Message, Rejection, is_complete, parse
+from host.clock import wall_ns
 
 STILL_NS = 20_000_000
 """A market that said nothing for so long is not in the middle of a batch."""
@@ -236,8 +237,8 @@ class MarketChannel:
         if recv_ns != self._recorded_ns:  # else a print, or what a timer published
             self._recorded_ns = recv_ns
             counters.record(Histogram.wire_to_slot_ns, pair.publish_ns - recv_ns)
-            wall_ns = time.time_ns() - (time.monotonic_ns() - recv_ns)
-            counters.record(Histogram.venue_to_wire_ns, wall_ns - pair.venue_ts_ns)
+            now_ns = wall_ns() - (time.monotonic_ns() - recv_ns)
+            counters.record(Histogram.venue_to_wire_ns, now_ns - pair.venue_ts_ns)
         self._published = None
         self._published_count = 0
         return True

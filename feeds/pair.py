@@ -32,13 +32,14 @@ from feeds.book import (
     Top,
     apply_changes,
     depth_of,
+    drop_outdated,
     mirror_top,
     parse_time_ns,
     top_of,
 )
 from feeds.certificate import Certificate, Verdict
 from feeds.gamma_wire import MarketInfo
-from feeds.polymarket_wire import Change, Message
+from feeds.polymarket_wire import Message
 from venue.decimals import E9
 
 NOT_PROVEN = int(Proof.NONE)
@@ -85,7 +86,7 @@ class Pair:
         self.venue_ts_ns = 0
         self.batch = 0
         self._was_ready = False
-        self._is_plain = False
+        self._is_plain = self._is_mirrored = False
         self._time_text = ""
         self._snapshot_ns = 0
         self._newest: TokenBook | None = None
@@ -128,21 +129,19 @@ class Pair:
     def on_changes(self, message: Message, recv_ns: int, data: bytes | bytearray) -> bool:
         """Apply a price_change; publish if the books agree with it, else return False: hold.
 
-        The feed's hot path: two whole books in no special state, both touched, both agreeing.
+        The feed's hot path: books in no special state that agree, both touched or one mirrored.
         """
         text = message.timestamp
         if text != self._time_text:
-            # parse_time_ns, without the call.
             now_ms = int(text)
-            if len(text) != 13 or now_ms < TIME_MS_MIN:
+            if len(text) != 13 or now_ms < TIME_MS_MIN:  # parse_time_ns, without the call
                 raise ValueError("not a time in milliseconds")
             self.venue_ts_ns = now_ms * 1_000_000
             self._time_text = text
-        changes = message.price_changes
-        assert changes is not None
-        if self.venue_ts_ns < self._snapshot_ns:
-            changes = self._newer_than_books(changes)
+        changes = message.price_changes or []
         first, second = self.first, self.second
+        if self.venue_ts_ns < self._snapshot_ns:
+            changes = drop_outdated((first, second), changes, self.venue_ts_ns)
         last_first, last_second = apply_changes(first, second, changes)
         self.recv_ns = recv_ns
         if last_first is not None:
@@ -151,29 +150,38 @@ class Pair:
         if last_second is not None:
             second.claim = last_second
             second.frame = data
-        if self._is_plain and last_first is not None and last_second is not None:
+        if self._is_plain and last_first is not None:
             bid, ask = first.bid_px, first.ask_px
-            no_bid, no_ask = second.bid_px, second.ask_px
-            if (
+            is_first_good = (
                 BESTS[last_first.best_bid] == bid
                 and BESTS[last_first.best_ask] == ask
-                and BESTS[last_second.best_bid] == no_bid
-                and BESTS[last_second.best_ask] == no_ask
                 and 0 < bid < ask < E9
-                and 0 < no_bid < no_ask < E9
-            ):
-                self.held_ns = 0
-                self._proof = BEST_PRICES
-                self._proven_ns = recv_ns
-                self.batch = batch = self.batch + 1
-                self._values = values = (
-                    batch, 0, recv_ns, monotonic_ns(), self.venue_ts_ns, 0, BEST_PRICES,
-                    bid, first.bids[bid], ask, first.asks[ask],
-                    no_bid, second.bids[no_bid], no_ask, second.asks[no_ask],
-                    self.last_px_e9, self.tick_e9, recv_ns, 0, 0,
-                )  # fmt: skip
-                self._publish_top(self.slot, values)
-                return True
+            )
+            if is_first_good:
+                bid_qty, ask_qty = first.bids[bid], first.asks[ask]
+                no_bid = 0
+                if self._is_mirrored:
+                    no_bid, no_bid_qty, no_ask, no_ask_qty = E9 - ask, ask_qty, E9 - bid, bid_qty
+                elif (
+                    last_second is not None
+                    and BESTS[last_second.best_bid] == second.bid_px
+                    and BESTS[last_second.best_ask] == second.ask_px
+                    and 0 < second.bid_px < second.ask_px < E9
+                ):
+                    no_bid, no_ask = second.bid_px, second.ask_px
+                    no_bid_qty, no_ask_qty = second.bids[no_bid], second.asks[no_ask]
+                if no_bid:
+                    self.held_ns = 0
+                    self._proof = BEST_PRICES
+                    self._proven_ns = recv_ns
+                    self.batch = batch = self.batch + 1
+                    self._values = values = (
+                        batch, 0, recv_ns, monotonic_ns(), self.venue_ts_ns, 0, BEST_PRICES,
+                        bid, bid_qty, ask, ask_qty, no_bid, no_bid_qty, no_ask, no_ask_qty,
+                        self.last_px_e9, self.tick_e9, recv_ns, 0, 0,
+                    )  # fmt: skip
+                    self._publish_top(self.slot, values)
+                    return True
         if (last_first is None) != (last_second is None):
             self._newest = second if last_first is None else first
         else:
@@ -234,8 +242,6 @@ class Pair:
     def on_resolved(self) -> None:
         self.is_resolved = True
         self.publish()
-
-    # --- states ---------------------------------------------------------------------------------
 
     def on_down(self) -> None:
         """The connection is gone: what it told is history."""
@@ -321,8 +327,8 @@ class Pair:
         rest = (self.last_px_e9, self.tick_e9, self._proven_ns, yes_flags, no_flags)
         self._values = (*prefix, self._proof, *sides, *rest)
         self._publish_top(self.slot, self._values)
-        both = self.first.is_ready and self.second.is_ready
-        self._is_plain = not state and both and not self.is_suspect
+        self._is_mirrored = not self.second.is_ready
+        self._is_plain = not state and self.first.is_ready and not self.is_suspect
 
     def publish_mid(self) -> None:
         """Put the newest tops on the board of the rolling mids, as they stand."""
@@ -355,8 +361,6 @@ class Pair:
             self.publish()
         return verdicts
 
-    # --- helpers --------------------------------------------------------------------------------
-
     @property
     def _mirrored(self) -> bool:
         """Whether both tops, where both are known, show the same liquidity."""
@@ -373,12 +377,6 @@ class Pair:
         if token_id == self.second.token_id:
             return self.second
         raise ValueError("a token of another market")
-
-    def _newer_than_books(self, changes: list[Change]) -> list[Change]:
-        """Leave out changes that a whole book, stamped later, already contains."""
-        now_ns = self.venue_ts_ns
-        old = {b.token_id for b in (self.first, self.second) if now_ns < b.snapshot_ns}
-        return [change for change in changes if change.asset_id not in old]
 
     def _state_flags(self) -> int:
         """What holds for the whole market, whatever its books say."""

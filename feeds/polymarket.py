@@ -289,10 +289,8 @@ async def serve(segment: WriterSegment, config: Config) -> None:
 def _settlement_settings(config: Config) -> SettlementSettings:
     settings = config.feeds.polymarket
     proxy = None
-    assets = {family.partition("-")[0] for family in settings.families}
-    if settings.strike_proxy == "binance" and len(assets) == 1:
-        symbol = f"{assets.pop().upper()}USDT"
-        proxy = ReferenceProxy("feed.binance.0", config.host.namespace, symbol)
+    if settings.strike_proxy == "binance":
+        proxy = ReferenceProxy("feed.binance.0", config.host.namespace)
     return SettlementSettings(
         url=config.venues.polymarket.polybolt_url,
         silence_s=settings.twap_silence_s,

@@ -37,39 +37,37 @@ def mean_before(samples: NDArray[np.void], second: int, length_s: int) -> int:
 
 
 class ReferenceProxy:
-    """Averages and basis of one reference symbol, from the memory of its feed."""
+    """Averages and bases of reference symbols, from the memory of their feed."""
 
-    def __init__(self, role: str, namespace: str, symbol: str) -> None:
+    def __init__(self, role: str, namespace: str) -> None:
         self._role = role
         self._namespace = namespace
-        self._tag = tag_of("binance", symbol)
         self._segment: ReaderSegment | None = None
         self._board: BoardReader | None = None
-        self.basis_e9: int | None = None
+        self.basis_e9: dict[str, int] = {}
+        """By symbol; what is not in it is not known."""
 
-    def on_point(self, second: int, price_e9: int, length_s: int) -> None:
-        """Track the basis by a point of the venue."""
-        mean_e9 = self._mean(second, length_s)
+    def on_point(self, symbol: str, second: int, price_e9: int, length_s: int) -> None:
+        """Track the basis of a symbol by a point of the venue."""
+        mean_e9 = self._mean(symbol, second, length_s)
         if not mean_e9:
             return
         basis_e9 = mean_e9 - price_e9
-        if self.basis_e9 is None:
-            self.basis_e9 = basis_e9
-        else:
-            self.basis_e9 += round((1.0 - BASIS_KEEP) * (basis_e9 - self.basis_e9))
+        before_e9 = self.basis_e9.get(symbol, basis_e9)
+        self.basis_e9[symbol] = before_e9 + round((1.0 - BASIS_KEEP) * (basis_e9 - before_e9))
 
-    def strike(self, second: int, length_s: int) -> int:
-        """The reference's average at `second`, less the basis; 0 unknown."""
-        mean_e9 = self._mean(second, length_s)
-        return max(0, mean_e9 - (self.basis_e9 or 0)) if mean_e9 else 0
+    def strike(self, symbol: str, second: int, length_s: int) -> int:
+        """The symbol's average at `second`, less its basis; 0 unknown."""
+        mean_e9 = self._mean(symbol, second, length_s)
+        return max(0, mean_e9 - self.basis_e9.get(symbol, 0)) if mean_e9 else 0
 
-    def _mean(self, second: int, length_s: int) -> int:
-        board = self._attached()
+    def _mean(self, symbol: str, second: int, length_s: int) -> int:
+        board, tag = self._attached(), tag_of("binance", symbol)
         if board is None:
             return 0
         for slot in range(board.slot_count):
-            if not isinstance(board.read(slot, self._tag), Miss):
-                samples = board.history(slot, board.cell_count - 2, self._tag)
+            if not isinstance(board.read(slot, tag), Miss):
+                samples = board.history(slot, board.cell_count - 2, tag)
                 return 0 if isinstance(samples, Miss) else mean_before(samples, second, length_s)
         return 0
 

@@ -34,6 +34,8 @@ class Settlement:
     """Where its prices come from; None where it is not settled by a TWAP."""
     start_s: int
     end_s: int
+    reference: str = ""
+    """The symbol a PROXY strike is made of; "" none."""
     strike_e9: int = 0
     provenance: Provenance = Provenance.UNKNOWN
     final_e9: int = 0

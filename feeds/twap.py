@@ -126,7 +126,9 @@ class SettlementFeed:
         if info.settlement_type == SettlementType.TWAP and info.twap_symbol:
             series = (info.twap_symbol, info.twap_ns // E9)
         start_s, end_s = info.window_start_ns // E9, info.window_end_ns // E9
-        market = Settlement(info.condition_id, info.slug, series, start_s, end_s)
+        market = Settlement(
+            info.condition_id, info.slug, series, start_s, end_s, info.reference_symbol
+        )
         tag = tag_of("polymarket", info.condition_id)
         held = self._remembered.pop(tag, None)
         if held is not None and held.window_start_ns == info.window_start_ns:
@@ -181,7 +183,7 @@ class SettlementFeed:
                 and market.provenance == Provenance.UNKNOWN
                 and market.start_s + PROXY_AFTER_S <= now_s < market.end_s
             ):
-                strike_e9 = proxy.strike(market.start_s, market.series[1])
+                strike_e9 = proxy.strike(market.reference, market.start_s, market.series[1])
                 if self._strikes.on_proxy(market.condition_id, strike_e9):
                     log.warning("strike_proxy", slug=market.slug, strike_e9=strike_e9)
                     self._publish(place)
@@ -292,7 +294,9 @@ class SettlementFeed:
             self._point_ns = recv_ns
             proxy, newest = self._settings.proxy, self._strikes.newest(event.series)
             if proxy is not None and newest is not None:
-                proxy.on_point(newest[0].time_s, newest[0].price_e9, event.series[1])
+                point, (symbol, length_s) = newest[0], event.series
+                reference = f"{symbol.removesuffix('usd').upper()}USDT"
+                proxy.on_point(reference, point.time_s, point.price_e9, length_s)
             for place in self._places.values():
                 if place.market.series == event.series:
                     self._publish(place)

@@ -21,9 +21,18 @@ def monotonic_ns() -> int:
     return time.monotonic_ns()
 
 
+_behind_ns = 0
+
+
+def set_behind_ns(behind_ns: int) -> None:
+    """Put the wall clock of this process back, to the time of a replayed venue."""
+    global _behind_ns
+    _behind_ns = behind_ns
+
+
 def wall_ns() -> int:
-    """Read the wall clock, in nanoseconds since 1970."""
-    return time.time_ns()
+    """Read the wall clock, in nanoseconds since 1970, as it is at the venue."""
+    return time.time_ns() - _behind_ns
 
 
 def slept_ns() -> int:

@@ -39,7 +39,7 @@ from cache.errors import AlreadyRunning, LayoutMismatch, PenstockError, SegmentR
 from cache.layout import BoardSpec, State
 from cache.liveness import STALE_NS
 from cache.segment import ReaderSegment, WriterSegment
-from host import family, log
+from host import family, log, venue_clock
 from host.clock import NS_PER_MS, SuspendWatch, monotonic_ns
 from host.config import ConfigError, effective, load
 from host.idle import IdleStrategy, make_idle
@@ -96,6 +96,7 @@ def begin(role: str, path: str | None = None) -> Config:
     config = load(path)
     log.set_up(role, config.host.log_level)
     faulthandler.enable()
+    venue_clock.follow(config)
     say = LOG.debug if family.is_supervised() else LOG.info
     say("configured", **effective(config))
     return config

@@ -281,3 +281,16 @@ class Config(Section, frozen=True):
     executor: Executor
     paper: Paper
     sim: Sim
+
+    def faults(self) -> Iterator[str]:
+        slots = self.feeds.polymarket.market_slots
+        if self.executor.market_slots < slots:
+            yield (
+                f"executor.market_slots is {self.executor.market_slots}: make it at least "
+                f"feeds.polymarket.market_slots, {slots}"
+            )
+        if self.executor.order_slots < 2 * self.paper.orders_open_max:
+            yield (
+                f"executor.order_slots is {self.executor.order_slots}: make it at least twice "
+                f"paper.orders_open_max, {2 * self.paper.orders_open_max}"
+            )

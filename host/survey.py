@@ -30,6 +30,7 @@ from host.picture import (
     ReferenceRow,
 )
 from host.roles import SUPERVISOR_ROLE
+from host.venue_clock import behind_ns
 
 FILLS_SHOWN = 12
 
@@ -129,6 +130,7 @@ class Survey:
                     yield role, record
 
     def _books(self, now_ns: int, wall_ns: int) -> Iterator[BookRow]:
+        venue_ns = wall_ns - behind_ns(self.namespace)
         for role, directory in self._directories.items():
             if "pair_bbo" not in (found := self._segments[role]).places():
                 continue
@@ -136,7 +138,7 @@ class Survey:
             for pair in sorted(directory.pairs.values(), key=lambda p: p.window_end_ns):
                 row = BookRow(market=pair.yes.slug, slot=pair.pair_slot)
                 if pair.window_end_ns:
-                    row.ends_s = (pair.window_end_ns - wall_ns) / 1e9
+                    row.ends_s = (pair.window_end_ns - venue_ns) / 1e9
                 top = board.read(pair.pair_slot, pair.tag)
                 if isinstance(top, Miss):
                     row.flags = [top.name]

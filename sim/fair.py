@@ -175,7 +175,8 @@ def _opinion(seed: int, start_s: int, count: int) -> Floats:
     noise = (rng.standard_normal(count // _STEPS_PER_S + 2) * math.sqrt(1 - keep**2)).tolist()
     for i in range(1, len(noise)):
         noise[i] += keep * noise[i - 1]
-    return _OPINION * np.interp(np.arange(count) / _STEPS_PER_S, np.arange(len(noise)), noise)
+    grid: Floats = np.interp(np.arange(count) / _STEPS_PER_S, np.arange(len(noise)), noise)
+    return _OPINION * grid
 
 
 def _shifted(value: Floats, error: Floats) -> Floats:

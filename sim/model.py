@@ -73,35 +73,27 @@ class Model:
         return (first_s // EPOCH_S + 1) * EPOCH_S
 
     def advance(self, until_ns: int) -> list[SimFrame]:
-        """Return the frames that leave up to a moment, by time."""
+        """Return the frames that leave up to a moment, by time; none for a moment that is past."""
         out: list[SimFrame] = []
-        while self.now_ns < until_ns:
-            # Markets open and are forgotten between steps: in one long step no less.
-            self.now_ns = min(until_ns, self.now_ns + EPOCH_S * _NS)
-            out += self._step(self.now_ns)
-        return out
-
-    def _step(self, until_ns: int) -> list[SimFrame]:
-        out: list[SimFrame] = []
+        if until_ns <= self.now_ns:
+            return out
+        self.now_ns = until_ns
         if until_ns > self._ahead_ns:
             to_ns = max(until_ns, self._ahead_ns + _AHEAD_NS)
-            ahead = self.tape.frames(self._ahead_ns, to_ns) + self.feed.frames(
-                self._ahead_ns, to_ns
-            )
+            ahead = self.tape.frames(self._ahead_ns, to_ns)
+            ahead += self.feed.frames(self._ahead_ns, to_ns)
             ahead.sort(key=_time_of)
             self._ahead.extend(ahead)
             self._ahead_ns = to_ns
         while self._ahead and self._ahead[0].t_ns <= until_ns:
             out.append(self._ahead.popleft())
-        is_mixed = False
+        count = len(out)
         for market in self._markets.values():
             if market.due_ns <= until_ns:
                 market.run(until_ns, out)
-                is_mixed = True
         if until_ns >= self._open_ns(self._next_start_s):
             self._open_markets(until_ns, out)
-            is_mixed = True
-        if is_mixed:
+        if len(out) > count:
             out.sort(key=_time_of)
         return out
 

@@ -18,6 +18,7 @@ from cache.layout import State
 from cache.segment import ReaderSegment, WriterSegment
 from host.log import get_log
 from host.settings import Config
+from host.venue_clock import from_word, to_word
 from sim.choice import Choice, make_source
 from sim.client import Tally
 from sim.replay import ReplaySource
@@ -25,7 +26,6 @@ from sim.server import ServerOptions, SimServer
 
 ROLE = "sim"
 COUNT_S = 0.2
-_WORD = 1 << 64
 LOG = get_log(ROLE)
 
 
@@ -50,7 +50,7 @@ async def serve(segment: WriterSegment, choice: Choice, config: Config) -> None:
             "stop what has it, or set [sim] port to another"
         ) from None
     behind_ns = -source.shift_ns if isinstance(source, ReplaySource) else 0
-    segment.counters.set(Counter.sim_clock_behind_ns, behind_ns % _WORD)
+    segment.counters.set(Counter.sim_clock_behind_ns, to_word(behind_ns))
     segment.set_state(State.RUN)
     LOG.info("serving", url=f"http://{options.host}:{server.port}", **choice.as_words())
     try:
@@ -86,8 +86,3 @@ def counts_of(segment: WriterSegment) -> dict[Counter, int]:
     namespace = Path(segment.path).name.removesuffix(f".{ROLE}")
     counters = ReaderSegment.attach(ROLE, namespace=namespace).counters
     return {counter: counters[counter] for counter in Counter}
-
-
-def from_word(word: int) -> int:
-    """Read `sim_clock_behind_ns`, which may be negative, out of its unsigned word."""
-    return word - _WORD if word >> 63 else word

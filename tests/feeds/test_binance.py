@@ -11,7 +11,7 @@ from cache.counters import Counter, Histogram
 from cache.layout import E9, Flag, tag_of
 from cache.segment import ReaderSegment, WriterSegment, segment_path
 from feeds import binance
-from feeds.binance import BRIDGE_NS_MIN, LATE_NS, ROLE, BinanceFeed, boards
+from feeds.binance import BRIDGE_NS_MIN, LATE_NS, ROLE, BinanceFeed, boards, next_due
 from host.settings import BinanceFeed as Settings
 
 SETTINGS = Settings(
@@ -84,7 +84,7 @@ class World:
 
     def tick(self, seconds=0.1, late_ns=0):
         self.now_ns += round(seconds * E9)
-        self.feed.tick(self.now_ns, self.wall_ns, due_ns=self.now_ns - late_ns)
+        self.feed.tick(self.now_ns, self.wall_ns, late_ns=late_ns)
 
     def wait(self, seconds, *lanes, has_trades=True):
         """Let time pass with tickers on these lanes."""
@@ -382,6 +382,24 @@ def test_a_timer_that_comes_late_publishes_nothing_and_samples_nothing(world):
     assert world.read(board="features").version == features
     assert world.read(board="samples").version == samples
     assert world.count(Counter.feeds_samples_missed) == 2
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "due"),
+    [
+        (0, 1_234, 1_300),
+        (1_300, 1_299, 1_400),
+        (1_300, 1_300, 1_400),
+        (1_300, 1_301, 1_400),
+        (1_300, 1_405, 1_500),
+        (1_300, 9_999, 10_000),
+        (1_300, 700, 800),
+    ],
+)
+def test_an_instant_is_served_once_whether_the_timer_is_early_late_or_the_clock_jumps(
+    last, now, due
+):
+    assert next_due(last, now, 100) == due
 
 
 def test_no_second_is_sampled_twice(world):

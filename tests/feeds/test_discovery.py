@@ -169,7 +169,7 @@ def test_an_answer_that_comes_after_the_end_lists_nothing(world):
 
 def test_both_tokens_of_one_market_list_it_once():
     world = World((), ("1", "2"))
-    world.venue.tokens = dict.fromkeys(("1", "2"), [market("rain", "1", "2")])
+    world.venue.tokens = {token: [market("rain", "1", "2")] for token in ("1", "2")}
     assert world.at(0) == [("listed", "rain")]
     assert world.at(100_000) == []
 

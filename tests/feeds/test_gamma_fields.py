@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,9 +89,10 @@ def test_a_list_of_one_is_unwrapped_and_others_are_errors():
 @given(st.binary(max_size=100))
 def test_a_body_that_is_no_json_is_a_gamma_error(body):
     try:
-        fields.load(body)
-    except GammaError as error:
-        assert error.field == "body"
+        json.loads(body)
+    except (ValueError, RecursionError):
+        with pytest.raises(GammaError, match="body"):
+            fields.load(body)
 
 
 def test_a_body_nested_without_end_is_a_gamma_error():

@@ -24,8 +24,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4)
     | st.dictionaries(
         st.sampled_from(
-            ["op", "rid", "channel", "seq", "ts", "snapshot", "payload", "data", "dropped", "symbol",
-             "window_seconds", "timestamp", "value", "full_accuracy_value", "code"]
+            ["op", "rid", "channel", "seq", "ts", "snapshot", "payload", "data", "dropped",
+             "symbol", "window_seconds", "timestamp", "value", "full_accuracy_value", "code"]
         ), inner, max_size=8,
     ),
     max_leaves=20,

@@ -10,6 +10,7 @@ from cache.segment import WriterSegment, segment_path
 from feeds.proxy import ReferenceProxy, mean_before
 
 SECOND = 1_791_000_000
+BTC = "BTCUSDT"
 BOARDS = (BoardSpec("samples", SAMPLE, 2, 128),)
 
 
@@ -26,7 +27,7 @@ def namespace():
 @pytest.fixture
 def writer(namespace):
     made = WriterSegment.create("feed.binance.0", BOARDS, namespace=namespace)
-    made.board("samples").assign(1, tag_of("binance", "BTCUSDT"), 0)
+    made.board("samples").assign(1, tag_of("binance", BTC), 0)
     yield made
     made.close()
 
@@ -59,31 +60,31 @@ def test_too_few_samples_give_no_mean():
 
 
 def test_the_strike_is_the_mean_less_the_tracked_basis(writer, namespace):
-    proxy = ReferenceProxy("feed.binance.0", namespace, "BTCUSDT")
+    proxy = ReferenceProxy("feed.binance.0", namespace)
     for n in range(100):
         publish(writer, SECOND + n, 60_000 * E9)
-    assert proxy.strike(SECOND + 90, 60) == 60_000 * E9
-    proxy.on_point(SECOND + 90, 59_976 * E9, 60)
-    assert proxy.basis_e9 == 24 * E9
-    assert proxy.strike(SECOND + 99, 60) == 59_976 * E9
-    proxy.on_point(SECOND + 95, 59_966 * E9, 60)
-    assert 24 * E9 < proxy.basis_e9 < 25 * E9
+    assert proxy.strike(BTC, SECOND + 90, 60) == 60_000 * E9
+    proxy.on_point(BTC, SECOND + 90, 59_976 * E9, 60)
+    assert proxy.basis_e9 == {BTC: 24 * E9}
+    assert proxy.strike(BTC, SECOND + 99, 60) == 59_976 * E9
+    proxy.on_point(BTC, SECOND + 95, 59_966 * E9, 60)
+    assert 24 * E9 < proxy.basis_e9[BTC] < 25 * E9
 
 
 def test_without_samples_there_is_neither_strike_nor_basis(writer, namespace):
-    proxy = ReferenceProxy("feed.binance.0", namespace, "ETHUSDT")
+    proxy = ReferenceProxy("feed.binance.0", namespace)
     publish(writer, SECOND, 5)
-    proxy.on_point(SECOND, 100, 60)
-    assert proxy.basis_e9 is None
-    assert proxy.strike(SECOND, 1) == 0
+    proxy.on_point(BTC, SECOND, 100, 60)
+    assert proxy.basis_e9 == {}
+    assert proxy.strike("ETHUSDT", SECOND, 1) == 0
 
 
 def test_a_feed_that_is_not_there_is_looked_for_again(namespace):
-    proxy = ReferenceProxy("feed.binance.0", namespace, "BTCUSDT")
-    assert proxy.strike(SECOND, 1) == 0
+    proxy = ReferenceProxy("feed.binance.0", namespace)
+    assert proxy.strike(BTC, SECOND, 1) == 0
     writer = WriterSegment.create("feed.binance.0", BOARDS, namespace=namespace)
-    writer.board("samples").assign(1, tag_of("binance", "BTCUSDT"), 0)
+    writer.board("samples").assign(1, tag_of("binance", BTC), 0)
     publish(writer, SECOND, 7)
-    assert proxy.strike(SECOND, 1) == 7
+    assert proxy.strike(BTC, SECOND, 1) == 7
     writer.close(remove=True)
-    assert proxy.strike(SECOND, 1) == 0
+    assert proxy.strike(BTC, SECOND, 1) == 0

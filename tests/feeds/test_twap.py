@@ -72,11 +72,11 @@ class FakeProxy:
     def __init__(self, strike_e9=0):
         self.strike_e9, self.points = strike_e9, []
 
-    def strike(self, second, length_s):
+    def strike(self, symbol, second, length_s):
         return self.strike_e9
 
-    def on_point(self, second, price_e9, length_s):
-        self.points.append((second, price_e9, length_s))
+    def on_point(self, symbol, second, price_e9, length_s):
+        self.points.append((symbol, second, price_e9, length_s))
 
 
 class World:
@@ -344,7 +344,7 @@ def test_the_basis_of_the_proxy_follows_the_stream(namespace):
     world.feed.listed(market(), 0, 0)
     world.connect()
     world.point(0, "100.5")
-    assert proxy.points == [(START, 100_500_000_000, 60)]
+    assert proxy.points == [("BTCUSDT", START, 100_500_000_000, 60)]
     world.segment.close()
 
 

@@ -93,7 +93,7 @@ def batches(frames):
             group.append(event)
             stamp = event["timestamp"]
         elif event["event_type"] in ("tick_size_change", "last_trade_price", "best_bid_ask"):
-            if event["event_type"] == "tick_size_change" and group:
+            if event["event_type"] != "last_trade_price" and group:
                 yield group
                 group = []
             yield [event]
@@ -127,8 +127,11 @@ def test_every_batch_ends_with_the_announced_tops_valid_hashes_and_mirrored_book
         if event["event_type"] == "last_trade_price":
             prints |= {f"{float(event['price']):.3f}", f"{1 - float(event['price']):.3f}"}
     known = ""
+    told = {}
     for group in batches(frames):
         kind = group[0]["event_type"]
+        if kind == "best_bid_ask":
+            told[group[0]["asset_id"]] = group[0]
         if kind == "tick_size_change":
             client.tick = group[0]["new_tick_size"]
         if kind not in BATCH:
@@ -154,6 +157,11 @@ def test_every_batch_ends_with_the_announced_tops_valid_hashes_and_mirrored_book
             assert float(bid) < float(ask)
             own_hash, best = announced[token]
             assert best is None or best == (bid, ask)
+            if token in told:
+                news = told.pop(token)
+                assert (news["best_bid"], news["best_ask"]) == (bid, ask)
+                assert float(news["spread"]) == pytest.approx(float(ask) - float(bid))
+                assert int(news["timestamp"]) - int(stamp) in (0, 1)
             if client.hash(token, stamp, known) != own_hash:
                 known = next(t for t in prints if client.hash(token, stamp, t) == own_hash)
             checked += 1

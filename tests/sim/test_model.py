@@ -64,6 +64,22 @@ def test_wherever_a_model_starts_it_gives_the_same_bytes_from_then_on(whole):
         assert digest(moved.advance(at(25))) == expected
 
 
+def test_a_start_between_a_trade_and_its_print_still_gives_the_print(whole):
+    prints = [f.t_ns for f in whole[1] if b'"last_trade_price"' in f.payload]
+    start_ns = next(t_ns for t_ns in prints if t_ns > at(5)) - 10_000_000
+    late = Model(1, start_ns).advance(start_ns + NS)
+    assert digest(late) == digest([f for f in whole[1] if start_ns < f.t_ns <= start_ns + NS])
+
+
+def test_a_clock_that_was_set_back_gives_nothing_twice():
+    model = Model(1, at(3))
+    first = model.advance(at(4))
+    assert model.advance(at(4)) == []
+    assert model.advance(at(3.5)) == []
+    assert model.now_ns == at(4)
+    assert digest(first + model.advance(at(5))) == digest(Model(1, at(3)).advance(at(5)))
+
+
 def test_another_seed_is_another_world(whole):
     other = Model(2, at(-20)).advance(at(-15))
     assert digest(other) != digest([f for f in whole[1] if f.t_ns <= at(-15)])

@@ -102,6 +102,13 @@ def test_the_spread_is_a_tick_nearly_always_and_at_times_dollars(epochs):
     assert spread.max() > 500
 
 
+def test_a_move_takes_one_side_first_and_the_other_follows(epochs):
+    for epoch in epochs[:4]:
+        is_bid, is_ask = np.diff(epoch.bid_c) != 0, np.diff(epoch.ask_c) != 0
+        assert is_bid.sum() > 100
+        assert not (is_bid & is_ask).any()
+
+
 def test_configured_rates_are_met_over_a_day():
     params = ModelParams(ticker_rate=60.0, trade_rate=20.0)
     block = PricePath(1, params).block(FIRST // BLOCK_EPOCHS)

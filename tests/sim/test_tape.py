@@ -41,6 +41,12 @@ def test_pieces_of_any_size_give_the_same_stream(tape):
     assert [frame.t_ns for frame in whole] == sorted(frame.t_ns for frame in whole)
 
 
+def test_a_frame_is_sent_at_its_time_and_not_again(tape):
+    for frame in tape.frames(START, START + NS)[:30]:
+        assert tape.frames(frame.t_ns - 1, frame.t_ns) == [frame]
+        assert tape.frames(frame.t_ns, frame.t_ns + 1) == []
+
+
 def test_the_last_ticker_is_the_last_one_sent(tape):
     for at in (START, START + 1, START + NS, START + 2 * NS + 12_345):
         sent = [f for f in tape.frames(at - 20 * NS, at) if f.channel == BN_TICKER]

@@ -119,7 +119,8 @@ def watch(options: argparse.Namespace, twin: Any, pipe: int) -> None:
     from cache.segment import ReaderSegment
 
     asked = Asked()
-    board = ReaderSegment.attach(world.ROLE, namespace=options.namespace).board("storm")
+    segment = ReaderSegment.attach(world.ROLE, namespace=options.namespace)
+    board = twin.Reader(segment.bell_word[0], segment.places()["storm"])
     facts = dict.fromkeys(("reads", "torn", "backward", "misses"), 0)
     newest = incarnation = 0
     while not asked.to_end:
@@ -206,13 +207,13 @@ def crash(options: argparse.Namespace, twin: Any) -> None:
     """Kill `trials` writers, half at each step in turn and half at random instants."""
     global PAYLOAD  # One for the controller and all it forks.
     from cache import board, pure_board
-    from cache.core import core
+    from cache.core import find
     from cache.layout import RECORD_BY_NAME
 
     PAYLOAD = world.Payload(RECORD_BY_NAME[options.record])
     controller = Controller(options, twin)
     watchers = []
-    for module in filter(None, {pure_board, core}):
+    for module in filter(None, (pure_board, find("")[0])):
         read_end, write_end = os.pipe()
         board.make_twin(module)
         watchers.append((fork(watch, options, module, write_end), read_end))

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cache.core import find
 from cache.layout import Record, tag_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +102,8 @@ def steps_folder() -> tempfile.TemporaryDirectory[str]:
 
 def twins(*kinds: str) -> list[str]:
     """Those of the twins that this machine has: without the core, the pure one alone."""
+    from cache.core import find  # Not before use_twin() has chosen.
+
     return [kind for kind in kinds if kind == "pure" or find("")[0] is not None]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cache.board import Miss, Snapshot
+from cache.errors import SegmentMissing as SegmentMissing
 from cache.layout import (
     BBO,
     E9,
@@ -31,6 +32,7 @@ from cache.layout import (
     tag_of,
 )
 from cache.segment import ReaderSegment, WriterSegment
+from cache.segment import remove as remove
 
 NS = E9
 CENT = E9 // 100

@@ -81,10 +81,8 @@ def test_the_published_top_is_the_last_book_ticker(name):
                 if symbol in last:
                     found, want = board.read(slot, tag_of("binance", symbol)), last[symbol]
                     assert (found.venue_seq, found.flags) == (want["u"], 0)
-                    assert (found.bid_px_e9, found.bid_qty_e9, found.ask_px_e9, found.ask_qty_e9) == (
-                        parse_e9(want["b"]), parse_e9(want["B"]),
-                        parse_e9(want["a"]), parse_e9(want["A"]),
-                    )  # fmt: skip
+                    top = (found.bid_px_e9, found.bid_qty_e9, found.ask_px_e9, found.ask_qty_e9)
+                    assert top == tuple(parse_e9(want[name]) for name in "bBaA")
                 if symbol in trades and symbol in last:
                     assert found.last_px_e9 == parse_e9(trades[symbol]["p"])
         lane.on_burst()

@@ -1,0 +1,174 @@
+"""The strategy as a process of its own, on feeds and an executor that the test writes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cache.layout import Reason, State
+from cache.liveness import Liveness
+from cache.segment import ReaderSegment
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WORLD_PATH = Path(__file__).resolve().parent / "strategy_world.py"
+TIMEOUT_S = 10.0
+
+
+def load_world() -> Any:
+    name = "strategy_world"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, WORLD_PATH)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+class Stage:
+    """A world and the strategy processes in it."""
+
+    def __init__(self, world: Any, log: Path) -> None:
+        self.world = world
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._log = log
+
+    def spawn(self, **settings: str) -> subprocess.Popen[bytes]:
+        environ = os.environ | {"PENSTOCK_HOST_NAMESPACE": self.world.namespace} | settings
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "strategy"], cwd=ROOT, env=environ, stderr=log, stdout=log
+            )
+        self.processes.append(process)
+        return process
+
+    def wait_for(self, what: Callable[[], bool], refresh: Callable[[], None]) -> float:
+        """Keep the world as `refresh` makes it until `what` holds; the seconds it took."""
+        began_s = time.monotonic()
+        while not what():
+            took_s = time.monotonic() - began_s
+            assert took_s < TIMEOUT_S, f"timed out:\n{self._log.read_text()}"
+            refresh()
+            time.sleep(0.01)
+        return time.monotonic() - began_s
+
+    def reason(self) -> Reason | None:
+        try:
+            found = self.world.quotes()
+        except load_world().SegmentMissing:
+            return None
+        return None if found is None else Reason(found.reason)
+
+    def wait_for_reason(self, reason: Reason, refresh: Callable[[], None] | None = None) -> float:
+        return self.wait_for(lambda: self.reason() is reason, refresh or self.world.refresh)
+
+    def attach(self) -> ReaderSegment:
+        return ReaderSegment.attach("strategy.maker", namespace=self.world.namespace)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    worlds = load_world().make_world("process")
+    world = next(worlds)
+    made = Stage(world, tmp_path / "strategy.log")
+    yield made
+    for process in made.processes:
+        if process.poll() is None:
+            process.kill()
+        process.wait(timeout=TIMEOUT_S)
+    load_world().remove("strategy.maker", namespace=world.namespace)
+    worlds.close()
+
+
+@pytest.mark.parametrize("trigger", ["rate", "bell"])
+def test_it_starts_before_its_inputs_and_quotes_when_they_are_there(
+    stage: Stage, trigger: str
+) -> None:
+    process = stage.spawn(PENSTOCK_STRATEGY_TRIGGER=trigger)
+    stage.wait_for(lambda: _is_running(stage), lambda: None)
+    assert stage.reason() is None
+    stage.world.start_all()
+    stage.wait_for_reason(Reason.QUOTING)
+    found = stage.world.quotes()
+    assert found.bid_px_e9 < found.fair_px_e9 < found.ask_px_e9
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=TIMEOUT_S) == 0
+    left = stage.attach()
+    assert left.state is State.HALT
+    assert stage.reason() is Reason.HALTED
+    assert stage.world.quotes().bid_qty_e9 == 0
+
+
+def test_a_feed_that_stops_takes_the_quotes_with_it_and_brings_them_back(stage: Stage) -> None:
+    world = stage.world
+    world.start_all()
+    process = stage.spawn()
+    stage.wait_for_reason(Reason.QUOTING)
+    stage.wait_for_reason(Reason.UNTRUSTED_BOOK, lambda: None)  # neither feed beats now
+    stage.wait_for_reason(Reason.QUOTING)
+
+    world.segments.pop("feed.binance.0").close()  # dead: its lock is free
+    beating = world.segments["feed.polymarket.0"], world.segments["executor.paper"]
+
+    def others() -> None:
+        for segment in beating:
+            segment.heartbeat(time.monotonic_ns())
+            segment.set_link(time.monotonic_ns())
+        world.book()
+
+    took_s = stage.wait_for_reason(Reason.UNTRUSTED_REFERENCE, others)
+    assert took_s < 3.0
+    world.start("feed.binance.0", world.BN_BOARDS)
+    world.list_symbol()
+    stage.wait_for_reason(Reason.QUOTING)
+    assert process.poll() is None
+
+
+def test_killed_at_any_time_its_successor_quotes_again_in_the_same_slot(stage: Stage) -> None:
+    world = stage.world
+    world.start_all()
+    for incarnation in (1, 2, 3):
+        process = stage.spawn()
+        stage.wait_for(
+            lambda want=incarnation: _incarnation(stage) == want,  # type: ignore[misc]
+            world.refresh,
+        )
+        stage.wait_for_reason(Reason.QUOTING)
+        found = world.quotes()
+        assert found.generation == 0
+        process.kill()
+        process.wait()
+        segment = stage.attach()
+        assert segment.board("quotes").version(0) >= found.version
+        time.sleep(0.6)
+        assert segment.liveness(time.monotonic_ns()) is Liveness.WRITER_DEAD
+
+
+def test_a_second_one_is_refused_and_so_is_a_wrong_configuration(stage: Stage) -> None:
+    stage.spawn()
+    stage.wait_for(lambda: _is_running(stage), lambda: None)
+    assert stage.spawn().wait(timeout=TIMEOUT_S) == 3
+    assert stage.spawn(PENSTOCK_PAPER_QUOTE_QTY="much").wait(timeout=TIMEOUT_S) == 2
+
+
+def _is_running(stage: Stage) -> bool:
+    try:
+        return stage.attach().state is State.RUN
+    except load_world().SegmentMissing:
+        return False
+
+
+def _incarnation(stage: Stage) -> int:
+    try:
+        return stage.attach().incarnation
+    except load_world().SegmentMissing:
+        return 0
