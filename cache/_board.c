@@ -7,8 +7,8 @@
  * A cell is only ever touched as relaxed 8-byte atomics, and the three ordering points W1/W3 and
  * R1/R3 each name their partner. A board belongs to one thread; it relies on the GIL.
  *
- * With BOARD_STEPS (a build for the tests, never installed) the writer can be made to kill itself
- * at any step of publishing, readers to linger in the middle of a copy, and each rule of the page
+ * With BOARD_STEPS (a build for the tests, never installed) a writer can be made to kill itself at
+ * any step of publishing, both sides to linger in the middle of a cell, and each rule of the page
  * to be broken by one.
  */
 
@@ -35,22 +35,26 @@ static void step(void)
         kill(getpid(), SIGKILL);
 }
 
-static void linger(void)
+/* A writer (no word) lingers for some turns. A reader lingers until a few records were published,
+ * or for linger_max turns where its writer sleeps. */
+static void linger(const Word *word)
 {
     static uint32_t state = 2463534242u;
     if (!linger_max)
         return;
     state ^= state << 13, state ^= state >> 17, state ^= state << 5;
-    for (volatile long left = state % linger_max; left > 0; left--)
-        ;
+    uint64_t until = word ? atomic_load_explicit(word, memory_order_relaxed) + state % 6 : 0;
+    for (volatile long left = word ? linger_max : state % linger_max; left > 0; left--)
+        if (word && atomic_load_explicit(word, memory_order_relaxed) >= until)
+            break;
 }
 
 #define STEP() step()
-#define LINGER() linger()
+#define LINGER(word) linger(word)
 #define MUTANT(which) (mutant == (which))
 #else
 #define STEP() (void)0
-#define LINGER() (void)0
+#define LINGER(word) (void)(word)
 #define MUTANT(which) 0
 #endif
 
@@ -178,7 +182,7 @@ static inline Py_ssize_t slot_of(Board *self, PyObject *argument)
     return -1;
 }
 
-static inline Word *cell_of(Board *self, Py_ssize_t slot, uint64_t version)
+static inline Word *cell_of(const Board *self, Py_ssize_t slot, uint64_t version)
 {
     return (Word *)(self->cells + slot * self->slot_bytes
                     + (version & self->mask) * self->word_count * 8);
@@ -203,12 +207,14 @@ static PyObject *board_version(PyObject *object, PyObject *argument)
         atomic_load_explicit(&self->versions[slot], memory_order_acquire));
 }
 
-static inline void copy_cell(const Word *cell, uint64_t *to, size_t word_count)
+static inline void copy_cell(const Board *self, Py_ssize_t slot, uint64_t version, uint64_t *to)
 {
+    const Word *cell = cell_of(self, slot, version);
+    const size_t word_count = self->word_count;
     for (size_t i = 0; i < word_count; i += LINE_WORDS) {
         for (size_t j = 0; j < LINE_WORDS; j++)
             to[i + j] = atomic_load_explicit(&cell[i + j], memory_order_relaxed);
-        LINGER();
+        LINGER(&self->versions[slot]);
     }
 }
 
@@ -256,7 +262,7 @@ static PyObject *reader_read(PyObject *object, PyObject *const *args, Py_ssize_t
     if (!snap)
         return NULL;
     for (int tries = 0; tries < RETRY_MAX; tries++) {
-        copy_cell(cell_of(self, slot, version), snap->words, self->word_count); /* R2 */
+        copy_cell(self, slot, version, snap->words); /* R2 */
         if (overtaken_by(word, version) <= self->reach) {
             if (tag && snap->words[0] != tag) {
                 Py_DECREF(snap);
@@ -290,7 +296,7 @@ static PyObject *reader_read_version(PyObject *object, PyObject *const *args, Py
     Snapshot *snap = snapshot_alloc(self->kind);
     if (!snap)
         return NULL;
-    copy_cell(cell_of(self, slot, version), snap->words, self->word_count); /* R2 */
+    copy_cell(self, slot, version, snap->words); /* R2 */
     if (overtaken_by(word, version) <= self->reach) {
         snap->version = version;
         return (PyObject *)snap;
@@ -319,7 +325,7 @@ static PyObject *reader_copy_last(PyObject *object, PyObject *const *args, Py_ss
         uint64_t have = count < version ? count : version;
         uint64_t *to = (uint64_t *)(void *)PyBytes_AS_STRING(found);
         for (uint64_t u = version - have + 1; u <= version; u++, to += self->word_count)
-            copy_cell(cell_of(self, slot, u), to, self->word_count); /* R2 */
+            copy_cell(self, slot, u, to); /* R2 */
         uint64_t reach = self->mask - (have ? have : 1) + MUTANT(MUTANT_HISTORY);
         if (overtaken_by(word, version) <= reach) {
             if (have < count)
@@ -453,6 +459,8 @@ static uint64_t store_record(Board *self, Py_ssize_t slot, const uint64_t *stage
     /* SYNC POINT W1, pairs with R3: version - 1 is seen by whoever sees a word of this record. */
     atomic_thread_fence(memory_order_release);
     for (size_t i = 0; i < self->word_count; i++) {
+        if (i % LINE_WORDS == 0)
+            LINGER(NULL);
         STEP();
         atomic_store_explicit(&cell[i], stage[i], memory_order_relaxed); /* W2 */
     }
@@ -543,7 +551,7 @@ static PyObject *writer_last(PyObject *object, PyObject *argument)
         return Py_NewRef(miss_never);
     Snapshot *snap = snapshot_alloc(self->kind);
     if (snap) { /* Nobody else writes: no R3. */
-        copy_cell(cell_of(self, slot, version), snap->words, self->word_count);
+        copy_cell(self, slot, version, snap->words);
         snap->version = version;
     }
     return (PyObject *)snap;

@@ -54,6 +54,8 @@ class Desk:
     wanted: Wanted | None = None
     is_fresh: bool = False
     """The wanted quotes have not been acted on yet."""
+    is_stirred: bool = False
+    """Something that a decision rests on changed since the last one."""
     book: Book | None = None
     mode: Mode = Mode.CANCEL
     fill_seen_ns: int = 0
@@ -65,6 +67,12 @@ class Desk:
     def is_active(self) -> bool:
         """Whether there is anything to decide."""
         return self.wanted is not None or bool(self.orders)
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether deciding again could decide anything new."""
+        if self.is_stirred:
+            return self.is_active
+        return self.wanted is not None and self.wanted.valid_until_ns <= now_ns
 
     @property
     def in_flight_e9(self) -> int:
@@ -109,7 +117,7 @@ class Account:
                 return False
             desk.owner = tag
         desk.wanted = wanted
-        desk.is_fresh = True
+        desk.is_fresh = desk.is_stirred = True
         return True
 
     def withdraw(self, strategy_tag: int) -> int:
@@ -117,6 +125,7 @@ class Account:
         desks = [d for d in self.desks.values() if d.owner == strategy_tag and d.wanted]
         for desk in desks:
             desk.wanted = None
+            desk.is_stirred = True
         return len(desks)
 
     @staticmethod
@@ -128,6 +137,7 @@ class Account:
 
     def decide(self, desk: Desk, now_ns: int) -> int:
         """Bring a market's orders nearer to what is wanted; return how many messages were sent."""
+        desk.is_stirred = False
         orders = tuple(desk.orders.values())
         view = View(
             desk.market,
@@ -143,13 +153,14 @@ class Account:
         placed = sum(self._place(desk, place, now_ns) for place in decision.places)
         if decision.withheld:
             self._tally.add(Counter.executor_places_withheld, len(decision.withheld))
-        if desk.is_fresh and desk.wanted is not None and placed:
+        sent = placed + len(decision.cancels)
+        if desk.is_fresh and desk.wanted is not None and sent:
             self._tally.record(Histogram.quote_to_order_ns, now_ns - desk.wanted.publish_ns)
             self._tally.record(Histogram.wire_to_order_ns, now_ns - desk.wanted.wire_ns)
         desk.is_fresh = False
         if desk.wanted is not None and desk.wanted.valid_until_ns <= now_ns and not desk.orders:
             desk.wanted = None  # Expired and carried out.
-        return placed + len(decision.cancels)
+        return sent
 
     def _send_cancels(self, desk: Desk, decision: Decision, now_ns: int) -> None:
         if decision.cancels and desk.mode is Mode.CANCEL:
@@ -170,6 +181,7 @@ class Account:
         denial = self._gate.admit(place, self._exposure(desk), now_ns)
         if denial is not None:
             self._tally.add(Counter.executor_orders_denied)
+            desk.is_stirred = True  # Another time the limits may leave room.
             if desk.denied.get(side) == (place, denial):
                 return 0  # The same as before: counted, but not told again.
             desk.denied[side] = place, denial
@@ -249,6 +261,7 @@ class Account:
         if order.state not in LIVE:
             self._close(order, desk)
         desk.holding.merge(desk.orders.values())
+        desk.is_stirred = True
         self.changed_orders.append(order)
         return desk, made
 

@@ -24,7 +24,7 @@ Pure: no I/O and no clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from cache.layout import OrderState, Side
@@ -126,11 +126,11 @@ class Order:
     filled_e9: int = 0
     working_ns: int = 0
     reason: str = ""
+    face: Face = field(init=False)
+    """Side and price as they show in the first token's book."""
 
-    @property
-    def face(self) -> Face:
-        """Side and price as they show in the first token's book."""
-        return face(self.is_yes, self.side, self.px_e9)
+    def __post_init__(self) -> None:
+        self.face = face(self.is_yes, self.side, self.px_e9)
 
     @property
     def is_live(self) -> bool:

@@ -149,7 +149,7 @@ class PaperGateway:
         held = self._held.get(order.order_id)
         if held is None:
             return
-        at_ns = max(held.arrives_ns, now_ns + self._sample(self._params.cancel))
+        at_ns = max(0, now_ns + self._sample(self._params.cancel))
         self._at(at_ns, _CANCEL, lambda at_ns: self._cancel(held, at_ns))
 
     def poll(self, now_ns: int) -> list[Report]:

@@ -103,7 +103,7 @@ class Executor:
                     desk.mode = Mode.CANCEL
         worked += self._take_reports(now_ns)
         for desk in self._account.desks.values():
-            if desk.is_active:
+            if desk.is_due(now_ns):
                 worked += self._decide(desk, now_ns)
         if now_ns >= self._settle_due_ns:
             self._settle_due_ns = now_ns + SETTLE_NS
@@ -268,6 +268,7 @@ class Executor:
                 if desk.outcome is not Outcome.UNKNOWN:
                     self._gateway.close_market(tag, now_ns)
                     desk.wanted = None
+                    desk.is_stirred = True
             held = desk.holding.yes_e9, desk.holding.no_e9
             if self._account.settle(desk):
                 self._boards.publish_position(desk, monotonic_ns())

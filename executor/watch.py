@@ -65,7 +65,9 @@ class BookWatch:
         trust = self._feed.trust(sight.top if desk.is_listed else None, now_ns)
         self._show_newest(desk, sight, trust, now_ns if not tops else 0, has_gap=has_gap)
         sight.was_trusted = trust.is_quotable
-        desk.mode = self._mode(sight, trust, now_ns)
+        mode = self._mode(sight, trust, now_ns)
+        desk.is_stirred = desk.is_stirred or bool(tops) or mode is not desk.mode
+        desk.mode = mode
         return len(tops)
 
     def _show_newest(

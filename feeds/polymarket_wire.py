@@ -140,9 +140,12 @@ def parse(data: bytes | bytearray | str) -> Parsed:
 def find_hash(data: bytes | bytearray, token_id: str) -> tuple[str, str]:
     """Find the hash a frame that `parse` took gives a token's book, and the venue's time of it.
 
-    Of several the last one counts. Both are "" where the frame has none.
+    Of several the last one counts. Both are "" where the frame has none that is text.
     """
-    found = _decode_hashed(data)
+    try:
+        found = _decode_hashed(data)
+    except (msgspec.DecodeError, RecursionError):
+        return "", ""
     hash_, time = "", ""
     for event in found if isinstance(found, list) else [found]:
         for one in (event, *event.price_changes):

@@ -174,6 +174,7 @@ class Strategy(Section, frozen=True):
     shock_z: Annotated[float, Meta(gt=0, le=1_000)]
     basis_half_life_s: Seconds
     basis_sd_floor_bps: Annotated[float, Meta(ge=0, le=1_000)]
+    basis_sd_max_bps: Annotated[float, Meta(gt=0, le=10_000)]
     basis_age_s_max: Seconds
     market_weight: Fraction
     market_spread_max: Amount
@@ -181,6 +182,11 @@ class Strategy(Section, frozen=True):
     hysteresis_ticks: Annotated[float, Meta(ge=0, le=10)]
 
     def faults(self) -> Iterator[str]:
+        if self.basis_sd_max_bps <= self.basis_sd_floor_bps:
+            yield (
+                f"basis_sd_max_bps is {self.basis_sd_max_bps}: make it more than "
+                f"basis_sd_floor_bps, {self.basis_sd_floor_bps}, or there never is a basis"
+            )
         if self.valid_ms < 4_000 / self.rate_hz:
             yield (
                 f"valid_ms is {self.valid_ms}: quotes must outlive some ticks, so with rate_hz "

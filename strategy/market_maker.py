@@ -16,7 +16,7 @@ from cache.gate import Trust
 from cache.layout import E9, Provenance, Reason
 from strategy.pricing import Phase, Window, blend, outlook, probability_up
 from strategy.quoting import QuoteParams, Terms, Top, TwoSided, quote, wish
-from strategy.tick import BookView, ReferenceView, TargetQuotes, View
+from strategy.tick import BookView, Market, ReferenceView, TargetQuotes, View
 
 NOTHING = TwoSided()
 
@@ -131,9 +131,19 @@ def _obstacle(view: View, net_e9: int | None, params: MakerParams) -> Reason:
         return Reason.NO_BOOK
     if reference.sigma_e9 <= 0 or reference.sample_count < params.sigma_sample_count_min:
         return Reason.NO_VOLATILITY
-    if reference.mid_px_e9 <= 0 or (market.has_basis and view.basis is None):
+    if reference.mid_px_e9 <= 0 or _lacks_basis(view, market):
         return Reason.NO_REFERENCE
     return Reason.QUOTING if net_e9 is not None else Reason.HALTED
+
+
+def _lacks_basis(view: View, market: Market) -> bool:
+    """Whether the reference is to be compared with a strike of another source, and cannot be.
+
+    Before the window starts only the reference is compared with itself.
+    """
+    if not market.has_basis or view.basis is not None or market.window is None:
+        return False
+    return market.window.phase(view.anchor.wall_ns) >= Phase.OPEN
 
 
 def _window_obstacle(view: View, window: Window | None, params: MakerParams) -> Reason:

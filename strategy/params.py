@@ -51,6 +51,7 @@ def strategy_params(config: Config) -> StrategyParams:
         basis=BasisParams(
             half_life_s=told.basis_half_life_s,
             sd_floor_bps=told.basis_sd_floor_bps,
+            sd_max_bps=told.basis_sd_max_bps,
             age_s_max=told.basis_age_s_max,
         ),
         book_policy=POLICIES[told.book_policy],

@@ -11,6 +11,7 @@ Pure; what it is told are whole seconds of the wall clock and prices in units of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,13 @@ JOIN_S_MAX = 3
 """A hole shorter than 2 s swallows at most two whole seconds, so samples 3 s apart still join."""
 
 _DISTRUSTED = int(Flag.SUSPECT | Flag.CROSSED | Flag.RESYNC | Flag.NO_BID | Flag.NO_ASK)
+
+
+class Estimate(NamedTuple):
+    """A mean price in units of 1e-9, and the variance, in price, of what was not sampled of it."""
+
+    mean_e9: int
+    variance: float
 
 
 class Samples:
@@ -63,6 +71,29 @@ class Samples:
         mids = np.interp(np.arange(first, last + 1), known, self._mids_e9[low:high])
         return round(float(mids.mean()))
 
+    def estimate(self, seconds: range, *, sigma: float) -> Estimate | None:
+        """Average over whole seconds of which the first ones may be missing.
+
+        Before the first sample, or the last hole, the price is taken to have been what it was then:
+        the mean of a walk over L seconds is off by a variance of sigma^2 L / 3. None where the last
+        second is missing too.
+        """
+        whole = self.mean_e9(seconds)
+        if whole is not None:
+            return Estimate(whole, 0.0)
+        if not seconds or not self._seconds.size:
+            return None
+        breaks = np.flatnonzero(np.diff(self._seconds) > JOIN_S_MAX)
+        tail = breaks[breaks < np.searchsorted(self._seconds, seconds[-1], side="right") - 1]
+        begin = int(self._seconds[int(tail[-1]) + 1 if tail.size else 0])
+        known = self.mean_e9(range(begin, seconds[-1] + 1)) if begin > seconds[0] else None
+        first = self.mean_e9(range(begin, begin + 1))
+        if known is None or first is None:
+            return None
+        missing, count = begin - seconds[0], len(seconds)
+        mean_e9 = ((count - missing) * known + missing * first) // count
+        return Estimate(mean_e9, (missing / count) ** 2 * sigma * sigma * missing / 3)
+
     @property
     def newest_second(self) -> int:
         """The last second there is a sample of; 0 when there is none."""
@@ -74,36 +105,50 @@ NO_SAMPLES = Samples(np.empty(0, np.int64), np.empty(0, np.int64))
 
 @dataclass(frozen=True, slots=True)
 class BasisParams:
-    """`half_life_s`: memory of the average. `sd_floor_bps`: least standard deviation, in basis
-    points of the price. `age_s_max`: how old the newest settlement point may be."""
+    """How the basis is tracked; standard deviations in basis points of the price.
+
+    `half_life_s`: memory of the average. `sd_floor_bps`: the least that is reckoned with.
+    `sd_max_bps`: the most at which it still is a basis. `age_s_max`: how old the newest settlement
+    point may be.
+    """
 
     half_life_s: float
     sd_floor_bps: float
+    sd_max_bps: float
     age_s_max: float
 
 
 class BasisTracker:
-    """EWMA of (reference - settlement source) at one price a second, with its variance."""
+    """EWMA of (reference - settlement source) at one price a second, with its variance.
+
+    Until the reference was sampled for as long as a point averages, the newest estimate stands by
+    itself, with the variance of what is missing.
+    """
 
     def __init__(self, params: BasisParams) -> None:
         self._params = params
         self._value = 0.0
         self._spread = 0.0
+        self._guessed = 0.0
         self._price = 0.0
         self.newest_s = 0
         """Second of the last settlement point taken; 0 before any."""
 
-    def add(self, point_s: int, point_e9: int, mean_e9: int) -> None:
+    def add(self, point_s: int, point_e9: int, reference: Estimate) -> None:
         """Take a settlement point and the reference's mean over the same seconds.
 
-        Points that are not newer than the last are ignored.
+        Points that are not newer than the last are ignored, and so is an incomplete mean while a
+        basis made of complete ones is young enough.
         """
         if point_s <= self.newest_s or point_e9 <= 0:
             return
-        now = (mean_e9 - point_e9) / E9
+        is_young = bool(self.newest_s) and point_s - self.newest_s <= self._params.age_s_max
+        if reference.variance and is_young and not self._guessed:
+            return
+        now = (reference.mean_e9 - point_e9) / E9
         self._price = point_e9 / E9
-        if not self.newest_s or point_s - self.newest_s > self._params.age_s_max:
-            self._value, self._spread = now, 0.0
+        if reference.variance or self._guessed or not is_young:
+            self._value, self._spread, self._guessed = now, 0.0, reference.variance
         else:
             keep = 0.5 ** ((point_s - self.newest_s) / self._params.half_life_s)
             away = now - self._value
@@ -112,8 +157,10 @@ class BasisTracker:
         self.newest_s = point_s
 
     def basis(self, wall_s: float) -> Basis | None:
-        """Return the estimate; None before the first point, or when the newest is too old."""
+        """Return the estimate; None before any, when it is too old, or where it is too rough."""
         if not self.newest_s or wall_s - self.newest_s > self._params.age_s_max:
             return None
         floor = self._params.sd_floor_bps * 1e-4 * self._price
-        return Basis(self._value, self._spread + floor * floor)
+        most = self._params.sd_max_bps * 1e-4 * self._price
+        variance = self._spread + self._guessed + floor * floor
+        return Basis(self._value, variance) if variance <= most * most else None

@@ -121,7 +121,8 @@ class ViewBuilder:
         strike = _strike(sight.settlement)
         basis = None
         if samples is not None and market.has_basis and market.window is not None:
-            basis = self._basis(sight, market.window, samples, anchor)
+            sigma = reference.sigma_e9 / NS if reference is not None else 0.0
+            basis = self._basis(sight, market.window, samples, sigma=sigma, anchor=anchor)
             if basis is None and strike is not None and strike.provenance is Provenance.PROXY:
                 # A proxy made before any point of the source came is in the reference's own terms.
                 basis = self._own_terms(reference)
@@ -201,7 +202,13 @@ class ViewBuilder:
     # --- basis ----------------------------------------------------------------------------------
 
     def _basis(
-        self, sight: MarketSight, window: Window, samples: Samples, anchor: RunAnchor
+        self,
+        sight: MarketSight,
+        window: Window,
+        samples: Samples,
+        *,
+        sigma: float,
+        anchor: RunAnchor,
     ) -> Basis | None:
         """Take the newest settlement point, if it is new, and return the basis as it stands."""
         key = sight.reference_tag, window.twap_ns
@@ -215,9 +222,9 @@ class ViewBuilder:
                 seconds = twap_seconds(
                     point_s, length_s=window.twap_ns // NS, lag_s=window.lag_ns // NS
                 )
-                mean_e9 = samples.mean_e9(seconds)
-                if mean_e9 is not None:
-                    tracker.add(point_s, point.twap_e9, mean_e9)
+                reference = samples.estimate(seconds, sigma=sigma)
+                if reference is not None and (sigma or not reference.variance):
+                    tracker.add(point_s, point.twap_e9, reference)
         return tracker.basis(anchor.wall_ns / NS)
 
     def _own_terms(self, reference: ReferenceView | None) -> Basis | None:

@@ -140,3 +140,11 @@ def test_remove_waits_for_no_one_and_refuses_while_the_writer_lives(writer, name
     assert segment.roles(namespace) == []
     assert reader.state == State.RETIRED
     assert not segment.remove("feed.x", namespace=namespace)
+
+
+def test_a_new_file_says_boot_from_the_moment_it_has_its_name(namespace):
+    path = segment_path(namespace, "feed.x")
+    segment_file.make(path, "feed.x", BOARDS, 0o600)
+    reader = ReaderSegment.attach("feed.x", namespace=namespace)
+    assert (reader.state, reader.pid, reader.incarnation) == (State.BOOT, os.getpid(), 0)
+    assert 0 <= time.monotonic_ns() - reader.heartbeat_ns < 60 * 10**9

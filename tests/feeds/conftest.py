@@ -1,7 +1,8 @@
 """A Polymarket channel on real boards, without sockets, and the frames to feed it."""
 
 import json
-import os
+import uuid
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,8 +87,8 @@ def both_changes(side, price, size, best, *, ms=0):
 class Desk:
     """A channel with one market listed and subscribed, and readers of its boards."""
 
-    def __init__(self, namespace, slot_count=4):
-        self.namespace = namespace
+    def __init__(self, slot_count=4):
+        namespace = f"t{uuid.uuid4().hex[:12]}"
         specs = (
             BoardSpec("pair_bbo", PAIR_BBO, slot_count, 8),
             BoardSpec("mids", PAIR_BBO, slot_count, 16),
@@ -97,10 +98,14 @@ class Desk:
         self.segment = WriterSegment.create(ROLE, specs, namespace=namespace)
         self.reader = ReaderSegment.attach(ROLE, namespace=namespace)
         self.boards = Boards(*(self.segment.board(spec.name) for spec in specs))
+        self.reset()
+
+    def reset(self):
+        """Begin anew on the same boards, as a restarted feed does."""
         self.pongs = 0
+        self.now_ns = 1_000
         self.channel = MarketChannel(self.segment.counters, self.on_pong)
         self.pair = self.list(market_info())
-        self.now_ns = 1_000
 
     def on_pong(self):
         self.pongs += 1
@@ -163,14 +168,26 @@ class Desk:
         self.segment.close(remove=True)
 
 
+@pytest.fixture(scope="session")
+def make():
+    """The makers above: a test file cannot import them."""
+    return SimpleNamespace(
+        MARKET=MARKET,
+        YES=YES,
+        NO=NO,
+        T0=T0,
+        Desk=Desk,
+        market_info=market_info,
+        book=book,
+        both_books=both_books,
+        change=change,
+        changes=changes,
+        both_changes=both_changes,
+    )
+
+
 @pytest.fixture
-def desk(request):
-    made = Desk(f"pm{os.getpid()}")
+def desk():
+    made = Desk()
     yield made
     made.close()
-
-
-@pytest.fixture
-def frames():
-    """The makers of frames above, for tests that cannot import a conftest."""
-    return globals()

@@ -17,7 +17,7 @@ HOUR_NS = 3_600_000_000_000
 
 @pytest.fixture
 def namespace(monkeypatch):
-    name = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
+    name = f"test-{os.getpid()}-{time.monotonic_ns() % 10**9}"
     monkeypatch.setenv("PENSTOCK_HOST_NAMESPACE", name)
     yield name
     clock.set_behind_ns(0)

@@ -32,7 +32,7 @@ def fair_of(world, start_s):
 @pytest.mark.parametrize("at_s", [-60.0, -45.0, -20.0, -1.0, 0.0, 100.0, 230.0, 250.0, 290.0])
 def test_the_remaining_variance_is_that_of_drawn_paths(at_s):
     rng = np.random.default_rng(5)
-    steps_per_s, count = 4, 4000
+    steps_per_s, count = 4, 2500
     times = np.arange(-W * steps_per_s, D * steps_per_s + 1) / steps_per_s
     moves = rng.standard_normal((count, len(times))) / math.sqrt(steps_per_s)
     # What is known at `at_s` is fixed; only later moves are random.

@@ -10,12 +10,12 @@ from sim.price import BLOCK_EPOCHS, PricePath
 
 NS = 1_000_000_000
 FIRST = 1_790_000_100 // EPOCH_S
-COUNT = 24
+COUNT = 16
 
 
 @pytest.fixture(scope="module")
 def epochs():
-    """Two hours at the rates of the recording."""
+    """Eighty minutes at the rates of the recording."""
     path = PricePath(7, ModelParams(ticker_rate=112.0, trade_rate=30.0))
     return [path.epoch(FIRST + number) for number in range(COUNT)]
 

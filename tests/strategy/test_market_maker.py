@@ -186,8 +186,11 @@ def test_near_the_end_quotes_expire_when_the_maker_is_to_be_out() -> None:
     assert run(view(289.5)).valid_until_ns == NOW + NS // 2
 
 
-def test_before_the_window_no_strike_is_needed() -> None:
-    assert run(view(-10.0, strike=None)).reason is Reason.QUOTING
+def test_before_the_window_neither_strike_nor_basis_is_needed() -> None:
+    for second in (-59.0, -10.0):
+        got = run(view(second, strike=None, basis=None))
+        assert got.reason is Reason.QUOTING
+        assert abs(got.fair_px_e9 - run(view(second, strike=None)).fair_px_e9) < CENT // 10
 
 
 def test_a_market_without_a_strike_says_so_even_when_it_is_over() -> None:

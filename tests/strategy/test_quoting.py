@@ -118,6 +118,18 @@ def test_a_standing_quote_yields_to_the_book_the_grid_and_the_limits() -> None:
     assert cents(ask_for(50 * CENT, previous=stands, params=narrow)) == (48, 0)
 
 
+def test_a_standing_price_off_a_coarser_grid_is_not_kept() -> None:
+    finer = TwoSided(480_500_000, 20 * E9, 519_500_000, 20 * E9)
+    assert cents(ask_for(501 * E9 // 1000, previous=finer)) == (49, 52)
+    assert cents(ask_for(499 * E9 // 1000, previous=finer)) == (48, 51)
+
+
+def test_standing_quotes_that_would_meet_are_both_chosen_afresh() -> None:
+    loose = replace(PARAMS, half_spread_e9=CENT // 10, hysteresis_e9=2 * E9)
+    met = TwoSided(51 * CENT, 20 * E9, 49 * CENT, 20 * E9)
+    assert cents(ask_for(505 * E9 // 1000, params=loose, previous=met)) == (50, 51)
+
+
 def test_rounding_keeps_what_is_on_the_grid() -> None:
     assert floor_tick(49 * CENT, CENT) == ceil_tick(49 * CENT, CENT) == 49 * CENT
     assert (floor_tick(-1, CENT), ceil_tick(-1, CENT)) == (-CENT, 0)

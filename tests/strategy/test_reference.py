@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.layout import E9, SAMPLE, Flag
-from strategy.reference import NO_SAMPLES, BasisParams, BasisTracker, Samples
+from strategy.reference import NO_SAMPLES, BasisParams, BasisTracker, Estimate, Samples
 
 FIRST = 1_776_323_400
 
@@ -93,7 +93,46 @@ def test_a_mean_lies_between_least_and_greatest(mids: list[int]) -> None:
     assert min(mids) * E9 <= mean <= max(mids) * E9
 
 
-PARAMS = BasisParams(half_life_s=10.0, sd_floor_bps=1.0, age_s_max=30.0)
+@pytest.mark.parametrize(("begin", "missing"), [(0, 0), (10, 10), (45, 45), (59, 59)])
+def test_what_was_not_sampled_yet_is_guessed_and_says_how_well(begin: int, missing: int) -> None:
+    held = samples({second: 60_000 + second for second in range(begin, 70)})
+    got = held.estimate(span(0, 59), sigma=8.0)
+    assert got is not None
+    seen = [max(second, begin) for second in range(60)]
+    assert isclose(got.mean_e9 / E9, 60_000 + sum(seen) / 60, abs_tol=1e-6)
+    assert isclose(got.variance, (missing / 60) ** 2 * 64 * missing / 3)
+
+
+def test_the_variance_of_a_guess_is_that_of_a_random_walk() -> None:
+    rng = np.random.default_rng(5)
+    missing, steps_a_second = 20, 10
+    walk = rng.normal(0.0, 8.0 / steps_a_second**0.5, (4_000, missing * steps_a_second))
+    away = walk.cumsum(axis=1).mean(axis=1) * missing / 60
+    held = samples(dict.fromkeys(range(missing, 60), 60_000))
+    got = held.estimate(span(0, 59), sigma=8.0)
+    assert got is not None
+    assert isclose(got.variance, float(away.var()), rel_tol=0.1)
+
+
+def test_a_guess_begins_anew_after_a_hole_and_ends_where_the_last_second_is_missing() -> None:
+    held = samples(dict.fromkeys(range(10), 500) | dict.fromkeys(range(30, 60), 100))
+    got = held.estimate(span(0, 59), sigma=8.0)
+    assert got is not None
+    assert got.mean_e9 == 100 * E9
+    assert isclose(got.variance, 0.25 * 64 * 10)
+    assert held.estimate(span(20, 79), sigma=8.0) is None
+    assert held.estimate(span(-60, -1), sigma=8.0) is None
+    assert held.estimate(span(60, 59), sigma=8.0) is None
+    assert NO_SAMPLES.estimate(span(0, 59), sigma=8.0) is None
+    gone = samples(dict.fromkeys(range(10), 500) | dict.fromkeys(range(90, 95), 100))
+    assert gone.estimate(span(0, 59), sigma=8.0) is None
+
+
+def whole(mean_e9: int) -> Estimate:
+    return Estimate(mean_e9, 0.0)
+
+
+PARAMS = BasisParams(half_life_s=10.0, sd_floor_bps=1.0, sd_max_bps=10.0, age_s_max=30.0)
 
 
 def test_before_any_point_the_basis_is_not_known() -> None:
@@ -102,7 +141,7 @@ def test_before_any_point_the_basis_is_not_known() -> None:
 
 def test_the_first_point_is_the_basis_with_the_floor_for_variance() -> None:
     tracker = BasisTracker(PARAMS)
-    tracker.add(FIRST, 60_000 * E9, 60_024 * E9)
+    tracker.add(FIRST, 60_000 * E9, whole(60_024 * E9))
     basis = tracker.basis(FIRST + 1)
     assert basis is not None
     assert basis.value == 24.0
@@ -110,11 +149,13 @@ def test_the_first_point_is_the_basis_with_the_floor_for_variance() -> None:
 
 
 def test_the_basis_follows_and_its_variance_is_that_of_what_came() -> None:
-    tracker = BasisTracker(BasisParams(half_life_s=100.0, sd_floor_bps=0.0, age_s_max=30.0))
+    tracker = BasisTracker(
+        BasisParams(half_life_s=100.0, sd_floor_bps=0.0, sd_max_bps=10.0, age_s_max=30.0)
+    )
     rng = np.random.default_rng(3)
     for second in range(3_000):
         noise = int(rng.normal(0.0, 4.0) * E9)
-        tracker.add(FIRST + second, 60_000 * E9, 60_020 * E9 + noise)
+        tracker.add(FIRST + second, 60_000 * E9, whole(60_020 * E9 + noise))
     basis = tracker.basis(FIRST + 3_000)
     assert basis is not None
     assert isclose(basis.value, 20.0, abs_tol=1.0)
@@ -123,20 +164,49 @@ def test_the_basis_follows_and_its_variance_is_that_of_what_came() -> None:
 
 def test_points_that_come_again_or_late_change_nothing() -> None:
     tracker = BasisTracker(PARAMS)
-    tracker.add(FIRST, 60_000 * E9, 60_024 * E9)
+    tracker.add(FIRST, 60_000 * E9, whole(60_024 * E9))
     before = tracker.basis(FIRST)
-    tracker.add(FIRST, 60_000 * E9, 61_000 * E9)
-    tracker.add(FIRST - 5, 60_000 * E9, 61_000 * E9)
-    tracker.add(FIRST + 5, 0, 61_000 * E9)
+    tracker.add(FIRST, 60_000 * E9, whole(61_000 * E9))
+    tracker.add(FIRST - 5, 60_000 * E9, whole(61_000 * E9))
+    tracker.add(FIRST + 5, 0, whole(61_000 * E9))
     assert tracker.basis(FIRST) == before
 
 
 def test_an_old_basis_is_no_basis_and_the_next_point_begins_anew() -> None:
     tracker = BasisTracker(PARAMS)
-    tracker.add(FIRST, 60_000 * E9, 60_024 * E9)
+    tracker.add(FIRST, 60_000 * E9, whole(60_024 * E9))
     assert tracker.basis(FIRST + 30) is not None
     assert tracker.basis(FIRST + 31) is None
-    tracker.add(FIRST + 100, 60_000 * E9, 60_010 * E9)
+    tracker.add(FIRST + 100, 60_000 * E9, whole(60_010 * E9))
     basis = tracker.basis(FIRST + 100)
     assert basis is not None
     assert basis.value == 10.0
+
+
+def test_a_guess_stands_by_itself_until_there_is_better() -> None:
+    tracker = BasisTracker(PARAMS)
+    tracker.add(FIRST, 60_000 * E9, Estimate(60_040 * E9, 400.0))
+    basis = tracker.basis(FIRST)
+    assert basis is not None
+    assert (basis.value, basis.variance) == (40.0, 436.0)
+    tracker.add(FIRST + 1, 60_000 * E9, Estimate(60_010 * E9, 300.0))
+    basis = tracker.basis(FIRST + 1)
+    assert basis is not None
+    assert (basis.value, basis.variance) == (10.0, 336.0)
+    tracker.add(FIRST + 2, 60_000 * E9, whole(60_024 * E9))
+    tracker.add(FIRST + 3, 60_000 * E9, Estimate(60_090 * E9, 100.0))
+    basis = tracker.basis(FIRST + 3)
+    assert basis is not None
+    assert (basis.value, basis.variance) == (24.0, 36.0)
+    tracker.add(FIRST + 40, 60_000 * E9, Estimate(60_090 * E9, 100.0))
+    basis = tracker.basis(FIRST + 40)
+    assert basis is not None
+    assert basis.value == 90.0
+
+
+def test_a_basis_that_is_too_rough_is_none() -> None:
+    tracker = BasisTracker(PARAMS)
+    tracker.add(FIRST, 60_000 * E9, Estimate(60_040 * E9, 60.0**2 - 35.0))
+    assert tracker.basis(FIRST) is None
+    tracker.add(FIRST + 1, 60_000 * E9, Estimate(60_040 * E9, 60.0**2 - 37.0))
+    assert tracker.basis(FIRST + 1) is not None

@@ -59,7 +59,7 @@ def storm(options: argparse.Namespace, twin: Any) -> None:
     from cache.layout import RECORD_BY_NAME
 
     asked = Asked()
-    break_writer(options, twin)
+    break_rules(options, twin, options.linger // 64)
     segment = create(options)
     board = segment.board("storm")
     mutate_writer(options, board)
@@ -119,10 +119,10 @@ def reuse(options: argparse.Namespace, twin: Any) -> None:
     say(generations=generation)
 
 
-def break_writer(options: argparse.Namespace, twin: Any) -> None:
+def break_rules(options: argparse.Namespace, twin: Any, linger: int) -> None:
     """Let the core break a rule: every board made from now on is a mutant."""
     if options.twin == "steps":
-        twin.linger(options.linger)
+        twin.linger(linger)
         twin.mutate({"": 0, "read": 1, "history": 2, "version": 3}[options.mutant])
 
 
@@ -142,23 +142,26 @@ def mutate_writer(options: argparse.Namespace, board: Any) -> None:
 
 
 class Slow:
-    """A reader's memory whose copies are made in two halves, with a pause between them."""
+    """A reader's memory, copied in two halves; in between the writer publishes some records."""
 
-    def __init__(self, source: Any, linger: int) -> None:
-        self.source, self.linger = source, linger
+    def __init__(self, board: Any, turns_max: int) -> None:
+        self.source, self.versions, self.turns_max = board._source, board._versions, turns_max
+        self.roll = 1
 
     def __getitem__(self, where: slice) -> bytes:
         middle = (where.start + where.stop) // 2
         head = self.source[where.start : middle]
-        self.linger = (self.linger * 75 + 74) % 65537
-        for _ in range(self.linger % 60):
-            pass
+        self.roll = (self.roll * 75 + 74) % 65537
+        until = self.versions[0] + self.roll % 6
+        for _ in range(self.turns_max):
+            if self.versions[0] >= until:
+                break
         return bytes(head + self.source[middle : where.stop])
 
 
 def mutate_reader(options: argparse.Namespace, board: Any) -> Any:
     if options.twin == "pure" and options.linger:
-        board._source = Slow(board._source, options.linger)
+        board._source = Slow(board, options.linger)
     if options.twin == "pure" and options.mutant == "read":
         board._reach += 1
     if options.twin == "pure" and options.mutant == "history":
@@ -172,7 +175,7 @@ class Hunter:
     def __init__(self, options: argparse.Namespace, twin: Any) -> None:
         from cache.segment import ReaderSegment
 
-        break_writer(options, twin)
+        break_rules(options, twin, options.linger)
         self.segment = ReaderSegment.attach(world.ROLE, namespace=options.namespace)
         self.board = mutate_reader(options, self.segment.board("storm"))
         self.payload = world.Payload(self.board.record)

@@ -37,7 +37,7 @@ def crash(kind, trials, seed, record="pair_bbo", cells=8):
 def test_a_writer_killed_at_any_step_or_instant_leaves_the_last_whole_record(kind):
     seed = time.time_ns() % 1_000_000
     found = crash(kind, TRIALS // 2, seed)
-    assert TRIALS // 4 >= 2 * found["steps"]  # each step was met, and more than once
+    assert 2 * found["steps"] <= TRIALS // 4  # each step was met, and more than once
     crash(kind, TRIALS // 2, seed, "bbo", 4)
 
 

@@ -13,6 +13,8 @@ from tests.system.memory_world import stage, twins
 
 SECONDS = 1.0
 CONVICT_SECONDS = 60.0
+LINGER = {"pure": 400, "steps": 4000}
+"""Turns of a loop in the middle of a copy, at most: some records of the writer's time."""
 
 
 def hunt(writer_kind, reader_kind, cells, *, seconds=SECONDS, record="pair_bbo", **options):
@@ -51,7 +53,7 @@ def test_the_twins_read_each_other(writer, reader):
 
 @pytest.mark.parametrize("kind", twins("pure", "steps"))
 def test_nor_does_one_that_lingers_in_the_middle_of_every_copy(kind):
-    found = hunt(kind, kind, 4, linger=400)
+    found = hunt(kind, kind, 4, linger=LINGER[kind])
     is_clean(found)
     assert found["retries"] > 0
 
@@ -105,8 +107,7 @@ MUTANTS = {
 @pytest.mark.parametrize("kind", twins("pure", "steps"))
 def test_a_rule_that_is_off_by_one_is_convicted_by_the_hunt(kind, mutant):
     begun = time.monotonic()
-    found = hunt(
-        kind, kind, 4, seconds=CONVICT_SECONDS, modes=MUTANTS[mutant], mutant=mutant, linger=400
-    )
+    options = {"modes": MUTANTS[mutant], "mutant": mutant, "linger": LINGER[kind]}
+    found = hunt(kind, kind, 4, seconds=CONVICT_SECONDS, **options)
     print(f"convicted after {time.monotonic() - begun:.2f} s")
     assert found["torn"] > 0

@@ -1,0 +1,242 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache.layout import Flag
+from feeds.book import (
+    BESTS,
+    LEVELS_MAX,
+    PRICES,
+    SIZES,
+    UNKNOWN,
+    TokenBook,
+    apply_changes,
+    depth_of,
+    drop_outdated,
+    mirror_top,
+    parse_time_ns,
+    top_of,
+)
+from feeds.polymarket_wire import Change, Level
+from venue.decimals import E9, DecimalError, format_e9, parse_e9
+
+CENT = E9 // 100
+
+
+def levels(*pairs):
+    return [Level(price, size) for price, size in pairs]
+
+
+def a_book(bids=(), asks=(), token="1"):
+    book = TokenBook(token)
+    book.replace(levels(*bids), levels(*asks))
+    return book
+
+
+def change(side, price, size, token="1"):
+    return Change(token, price, size, side)
+
+
+def test_a_whole_book_gives_its_best_prices_whatever_the_order_of_its_levels():
+    book = a_book([("0.4", "1"), ("0.49", "2"), ("0.1", "3")], [("0.5", "4"), ("0.99", "5")])
+    assert (book.bid_px, book.ask_px) == (49 * CENT, 50 * CENT)
+    assert book.bids[49 * CENT] == 2 * E9
+    assert book.is_ready
+
+
+def test_an_empty_side_is_zero_or_one_as_the_venue_writes_it():
+    book = a_book()
+    assert (book.bid_px, book.ask_px) == (0, E9)
+    assert top_of(book) == (0, 0, 0, 0, Flag.NO_BID | Flag.NO_ASK)
+
+
+def test_a_level_of_size_zero_in_a_whole_book_is_none():
+    assert a_book([("0.4", "1"), ("0.49", "0")]).bid_px == 40 * CENT
+
+
+@pytest.mark.parametrize(
+    "level",
+    [("0", "1"), ("1", "1"), ("1.5", "1"), ("-0.5", "1"), ("NaN", "1"), ("5e-1", "1"),
+     ("0.5", "-1"), ("0.5", "inf"), ("0.5", "99999999999"), ("0.5", ""), ("0.5", " 1"), ("", "1"),
+     ("0.5", "9000000000.01"), ("0.5", "1_0"), ("0.5", "٣"), ("0.5", "0.0000000001")],
+)  # fmt: skip
+def test_a_book_with_a_number_that_is_none_leaves_the_old_one_as_it_was(level):
+    book = a_book([("0.4", "1")], [("0.6", "2")])
+    with pytest.raises(ValueError, match=r"."):
+        book.replace(levels(("0.3", "1"), level), levels(("0.7", "1")))
+    assert (book.bids, book.asks) == ({40 * CENT: E9}, {60 * CENT: 2 * E9})
+
+
+def test_a_book_of_more_levels_than_there_are_prices_is_refused():
+    many = [Level(f"0.{number:06d}", "1") for number in range(1, LEVELS_MAX + 2)]
+    with pytest.raises(ValueError, match="levels"):
+        TokenBook("1").replace(many, [])
+
+
+def test_a_size_is_the_new_total_of_its_level_and_zero_removes_it():
+    book, other = a_book([("0.4", "1")], [("0.6", "2")]), TokenBook("2")
+    apply_changes(book, other, [change("BUY", "0.4", "7"), change("SELL", "0.6", "0")])
+    assert book.bids == {40 * CENT: 7 * E9}
+    assert book.asks == {}
+    assert book.ask_px == E9
+
+
+def test_removing_a_level_that_is_not_there_changes_nothing():
+    book, other = a_book([("0.4", "1")], [("0.6", "2")]), TokenBook("2")
+    apply_changes(book, other, [change("BUY", "0.45", "0"), change("SELL", "0.4", "0")])
+    assert (book.bid_px, book.ask_px) == (40 * CENT, 60 * CENT)
+
+
+def test_each_token_gets_its_own_changes_and_its_last_one_is_told():
+    first, second = a_book(token="1"), a_book(token="2")
+    entries = [
+        change("BUY", "0.4", "1"), change("SELL", "0.6", "2", "2"), change("BUY", "0.3", "3"),
+    ]  # fmt: skip
+    assert apply_changes(first, second, entries) == (entries[2], entries[1])
+    assert first.bids == {40 * CENT: E9, 30 * CENT: 3 * E9}
+    assert second.asks == {60 * CENT: 2 * E9}
+    assert apply_changes(first, second, []) == (None, None)
+
+
+def test_a_change_of_a_token_of_another_market_is_refused():
+    with pytest.raises(ValueError, match="another market"):
+        apply_changes(TokenBook("1"), TokenBook("2"), [change("BUY", "0.4", "1", "3")])
+
+
+def test_a_token_listed_alone_learns_its_siblings_name():
+    first, second = a_book(token="1"), TokenBook("")
+    apply_changes(first, second, [change("BUY", "0.4", "1"), change("SELL", "0.6", "1", "2")])
+    assert second.token_id == "2"
+    assert not second.is_ready
+
+
+def test_a_change_with_a_number_that_is_none_is_refused_and_its_level_untouched():
+    book = a_book([("0.4", "1")])
+    with pytest.raises(DecimalError):
+        apply_changes(book, TokenBook("2"), [change("BUY", "0.4", "2"), change("BUY", "0.4", "x")])
+    assert book.bids == {40 * CENT: 2 * E9}
+
+
+prices = st.integers(1, 99).map(lambda cents: format_e9(cents * CENT))
+sizes = st.sampled_from(["0", "0", "1", "2.5", "649.17", "12345"])
+entries = st.lists(st.builds(change, st.sampled_from(["BUY", "SELL"]), prices, sizes), max_size=60)
+
+
+@given(entries)
+def test_the_best_prices_are_always_those_of_the_levels(changes_):
+    book, other = TokenBook("1"), TokenBook("2")
+    wanted = {"BUY": {}, "SELL": {}}
+    for one in changes_:
+        apply_changes(book, other, [one])
+        wanted[one.side][parse_e9(one.price)] = parse_e9(one.size)
+        bids = {px: size for px, size in wanted["BUY"].items() if size}
+        asks = {px: size for px, size in wanted["SELL"].items() if size}
+        assert (book.bids, book.asks) == (bids, asks)
+        assert (book.bid_px, book.ask_px) == (max(bids, default=0), min(asks, default=E9))
+
+
+@given(entries)
+def test_a_book_written_out_and_read_again_is_the_same_book(changes_):
+    book = TokenBook("1")
+    apply_changes(book, TokenBook("2"), changes_)
+    bids, asks = book.level_texts()
+    assert [px for px, _ in bids] == sorted((px for px, _ in bids), key=float)
+    again = a_book(bids, asks)
+    assert (again.bids, again.asks) == (book.bids, book.asks)
+
+
+@given(st.one_of(st.text(max_size=24), st.from_regex(r"\A[0-9]{0,12}\.?[0-9]{0,10}\Z")))
+def test_the_quick_tables_agree_with_the_strict_parser(text):
+    def parsed(table):
+        try:
+            return table[text]
+        except ValueError:
+            return None
+
+    try:
+        strict = parse_e9(text)
+    except DecimalError:
+        strict = None
+    assert parsed(SIZES) == strict
+    assert parsed(PRICES) == (strict if strict is not None and 0 < strict < E9 else None)
+    best = strict if strict is not None and strict <= E9 else None
+    assert parsed(BESTS) == (UNKNOWN if text == "" else best)
+
+
+def test_a_table_forgets_when_it_is_full_and_still_parses():
+    for number in range(20_000):
+        assert SIZES[f"{number}.25"] == number * E9 + E9 // 4
+    assert len(SIZES) <= 16_384
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "179076698162", "17907669816280", "+179076698162", " 179076698162", "abc",
+             "1790766981.62", "1_790_766_981", "-790766981628"],
+)  # fmt: skip
+def test_what_is_no_time_in_milliseconds_is_refused(text):
+    with pytest.raises(ValueError, match=r"."):
+        parse_time_ns(text)
+
+
+def test_a_time_is_taken_to_the_millisecond():
+    assert parse_time_ns("1790766981628") == 1_790_766_981_628_000_000
+
+
+def test_a_book_agrees_with_a_claim_of_its_own_best_prices():
+    book = a_book([("0.4", "1")], [("0.6", "2")])
+    assert book.agrees  # nothing is claimed yet
+    for best, agrees in (
+        (("0.4", "0.6"), True), (("0.40", "0.6"), True), (("0.41", "0.6"), False),
+        (("0.4", "1"), False), (("", "0.6"), True), (("", ""), True),
+    ):  # fmt: skip
+        book.claim = Change("1", "0.4", "1", "BUY", *best)
+        assert book.agrees is agrees
+
+
+def test_a_locked_or_crossed_book_says_so():
+    assert top_of(a_book([("0.5", "1")], [("0.5", "1")]))[4] == Flag.CROSSED
+    assert top_of(a_book([("0.6", "1")], [("0.5", "1")]))[4] == Flag.CROSSED
+    assert top_of(a_book([("0.4", "1")], [("0.5", "1")]))[4] == 0
+
+
+def test_the_mirror_of_a_mirror_is_the_top_itself():
+    for book in (
+        a_book([("0.4", "1")], [("0.55", "2")]), a_book([("0.4", "1")]), a_book((), [("0.5", "3")]),
+        a_book(),
+    ):  # fmt: skip
+        assert mirror_top(mirror_top(top_of(book))) == top_of(book)
+    assert mirror_top(top_of(a_book([("0.4", "1")]))) == (0, 0, 60 * CENT, E9, Flag.NO_BID)
+
+
+def test_depth_is_best_first_and_no_more_than_asked_for():
+    book = a_book([("0.1", "1"), ("0.3", "3"), ("0.2", "2")], [("0.9", "9"), ("0.5", "5")])
+    flags, bids, asks = depth_of(book, TokenBook("2"), 2)
+    assert (flags, bids) == (0, [30 * CENT, 3 * E9, 20 * CENT, 2 * E9])
+    assert asks == [50 * CENT, 5 * E9, 90 * CENT, 9 * E9]
+
+
+def test_depth_of_a_token_without_book_is_its_siblings_mirror():
+    book = a_book([("0.3", "3"), ("0.2", "2")], [("0.9", "9")])
+    _, bids, asks = depth_of(TokenBook("2"), book, 20)
+    assert bids == [10 * CENT, 9 * E9]
+    assert asks == [70 * CENT, 3 * E9, 80 * CENT, 2 * E9]
+
+
+def test_changes_older_than_a_whole_book_are_left_out():
+    first, second = TokenBook("1"), TokenBook("2")
+    first.snapshot_ns = 100
+    both = [change("BUY", "0.4", "1"), change("SELL", "0.6", "1", "2")]
+    assert drop_outdated((first, second), both, 99) == [both[1]]
+    assert drop_outdated((first, second), both, 100) == both
+
+
+def test_one_wrong_hash_is_forgiven_and_a_match_takes_doubts_back():
+    book = a_book()
+    book.on_hash(is_match=False)
+    assert book.is_sure
+    book.on_hash(is_match=False)
+    assert not book.is_sure
+    book.on_hash(is_match=True)
+    assert book.is_sure
+    book.on_hash(is_match=False)
+    assert book.is_sure

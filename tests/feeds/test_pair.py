@@ -1,0 +1,321 @@
+import pytest
+
+from cache.layout import Flag, Proof, tag_of
+from feeds.pair import Pair
+
+BIDS, ASKS = [("0.3", "30"), ("0.4", "10")], [("0.9", "90"), ("0.5", "20")]
+CENT = 10_000_000
+
+
+@pytest.fixture
+def open_desk(desk, make):
+    """A desk whose market has both its books."""
+    desk.feed(make.both_books(BIDS, ASKS))
+    return desk
+
+
+def test_a_market_without_a_book_is_in_warmup(desk):
+    top = desk.top
+    assert top.flags == Flag.WARMUP | Flag.RESYNC
+    assert (top.yes_bid_px_e9, top.no_ask_px_e9, top.proof) == (0, 0, Proof.NONE)
+
+
+def test_both_books_are_one_record_with_both_tops(open_desk, make):
+    assert open_desk.yes == (0.4, 10, 0.5, 20)
+    assert open_desk.no == (0.5, 20, 0.6, 10)
+    top = open_desk.top
+    assert (top.flags, top.yes_flags, top.no_flags) == (0, 0, 0)
+    assert (top.proof, top.proven_ns, top.recv_ns) == (Proof.SNAPSHOT, 2_000, 2_000)
+    assert top.venue_ts_ns == make.T0 * 1_000_000
+    assert top.tick_e9 == CENT
+
+
+def test_the_array_of_both_books_is_one_publication(desk, make):
+    before = desk.top.version
+    desk.feed(make.both_books(BIDS, ASKS))
+    assert desk.top.version == before + 1
+
+
+def test_a_change_that_agrees_with_its_best_prices_is_published_at_once(open_desk, make):
+    version = open_desk.top.version
+    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=5))
+    top = open_desk.top
+    assert open_desk.yes == (0.45, 7, 0.5, 20)
+    assert open_desk.no == (0.5, 20, 0.55, 7)
+    assert (top.version, top.proof) == (version + 1, Proof.BEST_PRICES)
+    assert (top.recv_ns, top.proven_ns) == (3_000, 3_000)
+    assert top.venue_ts_ns == (make.T0 + 5) * 1_000_000
+
+
+def test_the_batch_number_grows_with_every_publication(open_desk, make):
+    first = open_desk.top.batch
+    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5")))
+    assert open_desk.top.batch == first + 1
+
+
+def test_a_batch_is_held_until_the_book_agrees_with_its_end(open_desk, make):
+    # A sale of 0.38 arrives while the bid of 0.4 still stands; the next frame removes it.
+    before = open_desk.top.version
+    open_desk.feed(make.both_changes("SELL", "0.38", "9", ("0.3", "0.38"), ms=1))
+    assert open_desk.top.version == before
+    open_desk.feed(make.both_changes("BUY", "0.4", "0", ("0.3", "0.38"), ms=1))
+    assert open_desk.top.version == before + 1
+    assert open_desk.yes == (0.3, 30, 0.38, 9)
+    assert open_desk.top.flags == 0
+
+
+def test_a_batch_that_never_agrees_is_published_as_suspect(open_desk, make):
+    open_desk.feed(make.both_changes("SELL", "0.38", "9", ("0.3", "0.38"), ms=1))
+    assert not open_desk.wait(4_999_999)
+    assert open_desk.wait(1)
+    top = open_desk.top
+    assert top.flags == Flag.SUSPECT | Flag.CROSSED
+    assert top.yes_flags == top.no_flags == Flag.SUSPECT | Flag.CROSSED
+    assert open_desk.yes == (0.4, 10, 0.38, 9)
+
+
+def test_only_the_token_that_disagrees_is_suspect(open_desk, make):
+    wrong = make.changes(
+        make.change(make.YES, "BUY", "0.2", "1", ("0.41", "0.5")),
+        make.change(make.NO, "SELL", "0.8", "1", ("0.5", "0.6")),
+    )
+    open_desk.feed(wrong)
+    open_desk.wait(5_000_000)
+    assert (open_desk.top.yes_flags, open_desk.top.no_flags) == (Flag.SUSPECT, 0)
+    assert open_desk.top.flags == Flag.SUSPECT
+
+
+def test_the_next_batch_that_agrees_takes_suspect_back(open_desk, make):
+    open_desk.feed(make.both_changes("SELL", "0.38", "9", ("0.3", "0.38"), ms=1))
+    open_desk.wait(5_000_000)
+    open_desk.feed(make.both_changes("BUY", "0.4", "0", ("0.3", "0.38"), ms=2))
+    assert open_desk.top.flags == 0
+    assert open_desk.top.proof == Proof.BEST_PRICES
+
+
+def test_an_unproven_top_keeps_the_time_of_its_last_proof(open_desk, make):
+    open_desk.feed(make.both_changes("SELL", "0.38", "9", ("0.3", "0.38"), ms=1))
+    open_desk.wait(5_000_000)
+    assert open_desk.top.proven_ns == 2_000
+    assert open_desk.top.recv_ns == 3_000
+
+
+def test_best_prices_that_come_before_their_batch_hold_it(open_desk, make):
+    version = open_desk.top.version
+    best = {
+        "event_type": "best_bid_ask", "market": make.MARKET, "asset_id": make.YES,
+        "best_bid": "0.45", "best_ask": "0.5", "spread": "0.05", "timestamp": str(make.T0 + 6),
+    }  # fmt: skip
+    open_desk.feed(best)
+    assert open_desk.top.version == version
+    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=5))
+    assert open_desk.top.version == version + 1
+    assert open_desk.top.flags == 0
+    assert not open_desk.wait(10_000_000)
+
+
+def test_best_prices_that_agree_publish_nothing(open_desk, make):
+    version = open_desk.top.version
+    best = {
+        "event_type": "best_bid_ask", "market": make.MARKET, "asset_id": make.NO,
+        "best_bid": "0.5", "best_ask": "0.6", "timestamp": str(make.T0 + 6),
+    }  # fmt: skip
+    open_desk.feed(best)
+    assert open_desk.top.version == version
+
+
+def test_best_prices_whose_batch_never_comes_are_suspect(open_desk, make):
+    best = {
+        "event_type": "best_bid_ask", "market": make.MARKET, "asset_id": make.YES,
+        "best_bid": "0.45", "best_ask": "0.5", "timestamp": str(make.T0 + 6),
+    }  # fmt: skip
+    open_desk.feed(best)
+    open_desk.wait(5_000_000)
+    assert open_desk.top.yes_flags == Flag.SUSPECT
+
+
+def test_best_prices_older_than_the_book_are_ignored(open_desk, make):
+    best = {
+        "event_type": "best_bid_ask", "market": make.MARKET, "asset_id": make.YES,
+        "best_bid": "0.2", "best_ask": "0.5", "timestamp": str(make.T0 - 1),
+    }  # fmt: skip
+    open_desk.feed(best)
+    assert not open_desk.wait(10_000_000)
+    assert open_desk.top.flags == 0
+
+
+def test_empty_sides_are_flagged_and_agree_with_zero_and_one(open_desk, make):
+    gone = make.changes(
+        make.change(make.YES, "BUY", "0.3", "0", ("0", "0.5")),
+        make.change(make.YES, "BUY", "0.4", "0", ("0", "0.5")),
+        make.change(make.NO, "SELL", "0.7", "0", ("0.5", "1")),
+        make.change(make.NO, "SELL", "0.6", "0", ("0.5", "1")),
+    )
+    open_desk.feed(gone)
+    top = open_desk.top
+    assert (top.yes_flags, top.no_flags) == (Flag.NO_BID, Flag.NO_ASK)
+    assert top.flags == Flag.NO_BID | Flag.NO_ASK
+    assert open_desk.yes == (0, 0, 0.5, 20)
+    assert open_desk.no == (0.5, 20, 0, 0)
+
+
+def test_one_tokens_book_shows_the_other_as_its_mirror(desk, make):
+    desk.feed(make.book(make.YES, BIDS, ASKS))
+    assert desk.yes == (0.4, 10, 0.5, 20)
+    assert desk.no == (0.5, 20, 0.6, 10)
+    assert desk.top.flags == 0
+    one = make.changes(make.change(make.YES, "BUY", "0.45", "7", ("0.45", "0.5")))
+    desk.feed(one)
+    assert desk.no == (0.5, 20, 0.55, 7)
+    assert desk.top.proof == Proof.BEST_PRICES
+
+
+def test_the_second_token_alone_is_mirrored_too(desk, make):
+    desk.feed(make.book(make.NO, BIDS, ASKS))
+    assert desk.no == (0.4, 10, 0.5, 20)
+    assert desk.yes == (0.5, 20, 0.6, 10)
+
+
+def test_two_books_that_come_apart_are_not_mixed(open_desk, make):
+    version = open_desk.top.version
+    newer = [("0.41", "1")], [("0.42", "2")]
+    open_desk.feed(make.book(make.YES, *newer, ms=3))
+    assert open_desk.top.version == version
+    open_desk.feed(make.book(make.NO, [("0.58", "2")], [("0.59", "1")], ms=3))
+    assert open_desk.top.version == version + 1
+    assert (open_desk.yes, open_desk.no) == ((0.41, 1, 0.42, 2), (0.58, 2, 0.59, 1))
+
+
+def test_a_token_outrun_by_its_sibling_is_shown_as_the_mirror(open_desk, make):
+    open_desk.feed(make.book(make.YES, [("0.41", "1")], [("0.42", "2")], ms=3))
+    open_desk.wait(5_000_000)
+    assert open_desk.no == (0.58, 2, 0.59, 1)
+    assert open_desk.top.flags == 0
+    assert not open_desk.pair.is_whole
+    open_desk.feed(make.book(make.NO, [("0.58", "2")], [("0.59", "1")], ms=4))
+    assert open_desk.pair.is_whole
+
+
+def test_changes_before_any_book_are_no_book(desk, make):
+    desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "1")))
+    assert desk.top.flags & Flag.WARMUP
+    desk.feed(make.both_books(BIDS, ASKS))
+    assert desk.yes == (0.4, 10, 0.5, 20)
+
+
+def test_a_change_the_book_already_contains_is_left_out(open_desk, make):
+    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=-1))
+    assert open_desk.yes == (0.4, 10, 0.5, 20)
+    assert open_desk.top.flags == 0
+
+
+def test_a_lost_connection_keeps_the_prices_and_says_resync(open_desk):
+    open_desk.channel.on_down()
+    assert open_desk.yes == (0.4, 10, 0.5, 20)
+    assert open_desk.top.flags == Flag.RESYNC
+    assert open_desk.top.proven_ns == 2_000
+
+
+def test_a_new_connection_is_resync_until_its_whole_book_comes(open_desk, make):
+    open_desk.channel.on_down()
+    open_desk.pair.on_subscribed()
+    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=9))
+    assert open_desk.top.flags == Flag.RESYNC
+    open_desk.feed(make.both_books([("0.2", "1")], ASKS, ms=10))
+    assert open_desk.top.flags == 0
+    assert open_desk.yes == (0.2, 1, 0.5, 20)
+
+
+def test_what_is_read_from_a_backlog_is_resync_and_proves_nothing(open_desk, make):
+    open_desk.channel.on_behind(True)
+    assert open_desk.top.flags == Flag.RESYNC
+    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=9))
+    assert open_desk.yes[0] == 0.45
+    assert open_desk.top.flags == Flag.RESYNC
+    assert open_desk.top.proven_ns == 2_000
+    open_desk.channel.on_behind(False)
+    assert open_desk.top.flags == 0
+    open_desk.feed(make.both_changes("BUY", "0.46", "7", ("0.46", "0.5"), ms=9))
+    assert open_desk.top.proven_ns == open_desk.now_ns
+
+
+def test_a_trade_is_a_print_and_the_last_price_in_terms_of_the_first_token(open_desk, make):
+    stream = open_desk.reader.board("trades").stream()
+    trade = {
+        "event_type": "last_trade_price", "market": make.MARKET, "asset_id": make.NO,
+        "price": "0.51", "size": "11.276594", "side": "SELL", "timestamp": str(make.T0 + 40),
+        "fee_rate_bps": "0", "transaction_hash": "0x1",
+    }  # fmt: skip
+    open_desk.feed(trade)
+    (found,) = stream.take()
+    assert (found.px_e9, found.qty_e9, found.side) == (510_000_000, 11_276_594_000, 2)
+    assert found.tag == tag_of("polymarket", make.NO)
+    assert found.pair_tag == tag_of("polymarket", make.MARKET)
+    assert found.venue_ts_ns == (make.T0 + 40) * 1_000_000
+    assert open_desk.top.last_px_e9 == 490_000_000
+
+
+def test_a_tick_change_and_a_resolution_show(open_desk, make):
+    tick = {
+        "event_type": "tick_size_change", "market": make.MARKET, "asset_id": make.YES,
+        "old_tick_size": "0.01", "new_tick_size": "0.001", "timestamp": str(make.T0 + 1),
+    }  # fmt: skip
+    open_desk.feed(tick)
+    assert open_desk.top.tick_e9 == CENT // 10
+    open_desk.feed({"event_type": "market_resolved", "market": make.MARKET, "id": "1"})
+    assert open_desk.top.flags == Flag.RESOLVED
+
+
+def test_depth_belongs_to_the_newest_top(open_desk, make):
+    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5")))
+    open_desk.channel.flush_depth()
+    board = open_desk.reader.board("depth")
+    yes = board.read(0, tag_of("polymarket", make.YES))
+    assert (yes.bid_count, yes.ask_count, yes.batch) == (3, 2, open_desk.top.batch)
+    assert yes.bids[:6] == (45 * CENT, 7 * 10**9, 40 * CENT, 10**10, 30 * CENT, 3 * 10**10)
+    assert yes.asks[:4] == (50 * CENT, 2 * 10**10, 90 * CENT, 9 * 10**10)
+    assert set(yes.bids[6:] + yes.asks[4:]) == {0}
+    no = board.read(1, tag_of("polymarket", make.NO))
+    assert no.bids[:2] == (50 * CENT, 2 * 10**10)
+    assert no.batch == yes.batch
+
+
+def test_no_more_than_twenty_levels_a_side_are_shown(desk, make):
+    bids = [(f"0.{number:02d}", "1") for number in range(10, 45)]
+    desk.feed(make.both_books(bids, [("0.5", "1")]))
+    desk.channel.flush_depth()
+    shown = desk.reader.board("depth").read(0, 0)
+    assert shown.bid_count == 20
+    assert (shown.bids[0], shown.bids[38]) == (44 * CENT, 25 * CENT)
+
+
+def test_mids_are_the_tops_as_they_stand(open_desk):
+    open_desk.channel.publish_mids()
+    open_desk.channel.publish_mids()
+    board = open_desk.reader.board("mids")
+    assert board.version(0) == 2
+    assert board.read(0, 0).yes_bid_px_e9 == 40 * CENT
+    assert board.read(0, 0).batch == open_desk.top.batch
+
+
+def test_a_market_that_never_had_a_book_has_no_mids(desk):
+    desk.channel.publish_mids()
+    assert desk.reader.board("mids").version(0) == 0
+
+
+def test_a_token_listed_alone_is_published_with_its_mirror(make):
+    desk = make.Desk()
+    try:
+        desk.pair = Pair(make.market_info(token_ids=(make.YES, "")), 0, 0, desk.boards)
+        desk.channel.add(desk.pair)
+        desk.pair.on_subscribed()
+        desk.feed(make.book(make.YES, BIDS, ASKS))
+        desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=1))
+        assert desk.yes == (0.45, 7, 0.5, 20)
+        assert desk.no == (0.5, 20, 0.55, 7)
+        assert desk.pair.is_whole
+        desk.channel.flush_depth()
+        assert desk.reader.board("depth").version(0) == 1
+        assert desk.reader.board("depth").version(1) == 0
+    finally:
+        desk.close()
