@@ -35,18 +35,22 @@ static void step(void)
         kill(getpid(), SIGKILL);
 }
 
-/* A writer (no word) lingers for some turns. A reader lingers until a few records were published,
- * or for linger_max turns where its writer sleeps. */
+/* A writer (no word) lingers for some turns at each line of a cell. A reader lingers at one line of
+ * some: until a few records were published, or its patience ends, and then for some turns more. */
 static void linger(const Word *word)
 {
     static uint32_t state = 2463534242u;
     if (!linger_max)
         return;
     state ^= state << 13, state ^= state >> 17, state ^= state << 5;
-    uint64_t until = word ? atomic_load_explicit(word, memory_order_relaxed) + state % 6 : 0;
-    for (volatile long left = word ? linger_max : state % linger_max; left > 0; left--)
-        if (word && atomic_load_explicit(word, memory_order_relaxed) >= until)
-            break;
+    if (word && state % 3 == 0) {
+        uint64_t until = atomic_load_explicit(word, memory_order_relaxed) + (state >> 8) % 5;
+        for (long left = 64 * linger_max; left > 0; left--)
+            if (atomic_load_explicit(word, memory_order_relaxed) >= until)
+                break;
+    }
+    for (volatile long left = (state >> 16) % linger_max; left > 0; left--)
+        ;
 }
 
 #define STEP() step()

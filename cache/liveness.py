@@ -47,6 +47,8 @@ def is_locked(path: str) -> bool:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
+    except PermissionError:
+        return True  # Not ours to ask: stopped is the milder word, and nothing quotes on either.
     try:
         asked = _FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0)
         answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked)
@@ -70,7 +72,9 @@ def judge(state: int, heartbeat_ns: int, now_ns: int, lock_path: str) -> Livenes
 
     A heartbeat in the future is stale too: a negative age is never fresh.
     """
-    said = _SAID.get(state, Liveness.WRITER_DEAD)
+    said = _SAID.get(state)
+    if said is None:
+        return Liveness.WRITER_DEAD
     if said == Liveness.RETIRED or 0 <= now_ns - heartbeat_ns <= STALE_NS:
         return said
     if is_locked(lock_path):

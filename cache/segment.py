@@ -85,7 +85,7 @@ class WriterSegment(_Mapped):
         """
         require_ordered_stores()
         path = segment_path(namespace, role)
-        lock = files.claim(path)
+        lock = files.claim(path, mode)
         try:
             for leftover in glob.glob(f"{glob.escape(path)}.tmp.*"):
                 os.unlink(leftover)
@@ -200,7 +200,10 @@ class ReaderSegment(_Mapped):
             )
         finally:
             os.close(descriptor)
-        return cls(path, memory, status.st_ino)
+        made = cls(path, memory, status.st_ino)
+        if made._word("state") == State.RETIRED:
+            raise SegmentMissing(f"{path} is being removed or replaced; try again.")
+        return made
 
     @property
     def role(self) -> str:
@@ -242,8 +245,14 @@ class ReaderSegment(_Mapped):
             return False
 
     def liveness(self, now_ns: int) -> Liveness:
-        """What is known of the writer now; a system call only when the heartbeat is stale."""
-        return judge(self._word("state"), self.heartbeat_ns, now_ns, f"{self.path}.lock")
+        """What is known of the writer now; a system call only when the heartbeat is stale.
+
+        A beat that came after the caller read the clock is not from the future: look again.
+        """
+        heartbeat_ns = self.heartbeat_ns
+        if heartbeat_ns > now_ns:
+            now_ns = time.monotonic_ns()
+        return judge(self._word("state"), heartbeat_ns, now_ns, f"{self.path}.lock")
 
     def close(self) -> None:
         """Nothing to give back: the mapping goes when the last view of it goes."""

@@ -43,7 +43,7 @@ def segment_path(namespace: str, role: str) -> str:
     return f"{SHM_DIR}/{namespace}.{role}"
 
 
-def claim(path: str) -> int:
+def claim(path: str, mode: int = 0o600) -> int:
     """Take the role's lock and return its descriptor. Raises AlreadyRunning or SegmentForeign."""
     name = f"{path}.lock"
     for _ in range(_LOCK_TRIES):
@@ -59,6 +59,7 @@ def claim(path: str) -> int:
             )
         with contextlib.suppress(FileNotFoundError):
             if os.stat(name).st_ino == os.fstat(lock).st_ino:
+                os.fchmod(lock, mode)  # Whoever may read the segment may ask who holds it.
                 return lock
         os.close(lock)  # It was unlinked between open and lock: another file now has the name.
     raise SegmentError(f"{name} is being removed again and again; who does that?")

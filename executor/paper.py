@@ -149,7 +149,7 @@ class PaperGateway:
         held = self._held.get(order.order_id)
         if held is None:
             return
-        at_ns = max(0, now_ns + self._sample(self._params.cancel))
+        at_ns = now_ns + self._sample(self._params.cancel)
         self._at(at_ns, _CANCEL, lambda at_ns: self._cancel(held, at_ns))
 
     def poll(self, now_ns: int) -> list[Report]:
@@ -263,7 +263,7 @@ class PaperGateway:
     def _cancel(self, held: _Held, at_ns: int) -> None:
         if held.is_gone:
             return
-        if at_ns < held.free_ns:
+        if at_ns < held.free_ns:  # It is on its way still, or held: not before it is free.
             self._at(held.free_ns, _CANCEL, lambda at_ns: self._cancel(held, at_ns))
             return
         self._end(held, OrderEvent.CANCELLED, at_ns, "")

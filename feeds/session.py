@@ -297,8 +297,9 @@ class Session:
             self._silent("no frame")
 
     def _silent(self, reason: str) -> None:
-        self._counters.add(Counter.feeds_session_silent)
-        self.reconnect(reason)
+        if not self._reason:  # else it is being dropped already
+            self._counters.add(Counter.feeds_session_silent)
+            self.reconnect(reason)
 
     def _ping(self, now_ns: int) -> None:
         self._number += 1

@@ -37,6 +37,9 @@ BLIND_NS = NS_PER_S
 _PASSING = (Reason.LIMIT, Reason.NO_EDGE)
 """Reasons that come and go with the price."""
 
+_UNTRUSTED = (Reason.UNTRUSTED_BOOK, Reason.UNTRUSTED_REFERENCE)
+"""Reasons that may come and go with each stall of a feed; told as a fault, which collapses."""
+
 log = get_log("strategy")
 
 
@@ -222,14 +225,18 @@ class StrategyRunner:
         return 1
 
     def _tell(self, tag: int, target: TargetQuotes, view: View) -> None:
-        """Log when the reason of a market changes: as a story when quoting begins or ends."""
+        """Log when the reason of a market changes, as far as it is an operator's story."""
         before = self._reasons.get(tag)
         if before is target.reason:
             return
         self._reasons[tag] = target.reason
-        is_story = before is None or Reason.QUOTING in (before, target.reason)
         slug = view.market.slug if view.market is not None else f"{tag:#x}"
-        say = log.info if is_story and target.reason not in _PASSING else log.debug
+        if target.reason in _UNTRUSTED:
+            say = log.warning
+        elif target.reason in _PASSING or before in (*_PASSING, *_UNTRUSTED):
+            say = log.debug
+        else:
+            say = log.info
         say("reason", market=slug, reason=target.reason.name)
 
     def _withdraw(self, reason: Reason) -> None:

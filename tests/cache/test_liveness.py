@@ -59,3 +59,7 @@ def test_the_lock_goes_with_its_descriptor(tmp_path):
     lock_whole(descriptor)
     os.close(descriptor)
     assert not is_locked(str(path))
+
+
+def test_a_state_nobody_knows_is_dead_whatever_the_heartbeat_and_the_lock_say(locked):
+    assert judge(99, NOW, NOW, locked) == judge(99, 0, NOW, locked) == Liveness.WRITER_DEAD

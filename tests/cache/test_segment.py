@@ -133,3 +133,26 @@ def test_header_words_are_seen_by_readers_as_they_are_set(writer, namespace):
     assert reader.liveness(now + 10**9) == Liveness.STALLED
     writer.close()
     assert reader.liveness(now + 10**9) == Liveness.WRITER_DEAD
+
+
+def test_a_heartbeat_after_the_caller_read_the_clock_is_not_from_the_future(writer, namespace):
+    reader = ReaderSegment.attach("feed.x", namespace=namespace)
+    writer.set_state(State.RUN)
+    before = time.monotonic_ns()
+    writer.heartbeat(time.monotonic_ns())
+    assert reader.liveness(before) == Liveness.LIVE
+    writer.heartbeat(time.monotonic_ns() + 10**12)
+    assert reader.liveness(before) == Liveness.STALLED
+
+
+def test_a_retired_segment_is_as_good_as_none(writer, namespace):
+    writer.close(retire=True)
+    with pytest.raises(SegmentMissing, match="removed or replaced"):
+        ReaderSegment.attach("feed.x", namespace=namespace)
+
+
+def test_whoever_may_read_the_segment_may_ask_who_holds_it(namespace):
+    made = WriterSegment.create("feed.y", BOARDS, namespace=namespace, mode=0o640)
+    modes = {os.stat(made.path + suffix).st_mode & 0o777 for suffix in ("", ".lock")}
+    assert modes == {0o640}
+    made.close()

@@ -294,7 +294,22 @@ def test_a_replaced_feed_segment_is_attached_and_the_bells_follow(bench):
     bench.turn(LOOK_NS / bench.make.MS)
     assert bench.role.bells[-1] is not old
     assert len(bench.role.bells) == 2
-    assert "WORKING" not in bench.states()
+    assert bench.states() == ["CANCELLING"] * 2
+    bench.turn(100)
+    bench.world.list_market()
+    bench.want()
+    bench.turn()
+    assert bench.states() == ["CANCELLED"] * 2  # the book of the old segment says nothing now
+    bench.world.show_book(49, 53)
+    bench.turn()
+    assert bench.states()[2:] == ["PENDING"] * 2
+
+
+def test_a_book_published_while_the_turn_began_is_not_from_the_future(bench):
+    bench.settle_in()
+    bench.world.show_book(49, 53)
+    bench.role.poll(bench.clock() - 5 * bench.make.MS)
+    assert bench.orders() == WORKING
 
 
 def test_lost_prints_cancel_everything_because_the_queue_is_not_known(bench):

@@ -180,7 +180,7 @@ def test_nothing_is_taken_behind_a_close():
 def test_a_refused_handshake_opens_nothing():
     connection, taken = read([b"sorry\r\n\r\n", b"more"], status=b"451 Unavailable")
     assert taken == []
-    assert connection.protocol.handshake_exc is not None
+    assert connection.protocol.state is State.CONNECTING
 
 
 def test_a_taker_that_raises_is_told_its_own_fault():

@@ -59,7 +59,7 @@ def storm(options: argparse.Namespace, twin: Any) -> None:
     from cache.layout import RECORD_BY_NAME
 
     asked = Asked()
-    break_rules(options, twin, options.linger // 64)
+    break_rules(options, twin, options.linger)
     segment = create(options)
     board = segment.board("storm")
     mutate_writer(options, board)

@@ -62,7 +62,6 @@ typedef struct {
 
 static const uint8_t *base; /* the mapped segment */
 static u64 length;
-
 #define REFUSE(status, ...) (printf("refused: "), printf(__VA_ARGS__), puts(""), exit(status))
 
 static u32 u32_at(const uint8_t *p) { return *(const u32 *)(const void *)p; }
