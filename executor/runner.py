@@ -210,8 +210,9 @@ class Executor:
             if is_live and not source.is_obeyed:
                 source.rescan()
             if source.is_obeyed and not is_live:
-                count = self._account.withdraw(source.tag)
-                LOG.warning("strategy_lost", role=source.role, markets=count)
+                lost_count = self._account.withdraw(source.tag)
+                LOG.warning("strategy_lost", role=source.role, markets=lost_count)
+                count += lost_count
             source.is_obeyed = is_live
             if not is_live or self._halting:
                 continue

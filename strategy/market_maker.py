@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from cache.gate import Trust
 from cache.layout import E9, Provenance, Reason
-from strategy.pricing import Phase, Window, blend, outlook, probability_up
+from strategy.pricing import Phase, Window, blend, doubt, outlook, probability_up
 from strategy.quoting import QuoteParams, Terms, Top, TwoSided, quote, wish
 from strategy.tick import BookView, Market, ReferenceView, TargetQuotes, View
 
@@ -49,6 +49,9 @@ class _Fair(NamedTuple):
     model_e9: int
     reference_e9: int
     disagreement_e9: int
+    """Between model and market."""
+    doubt_e9: int
+    """The disagreement, and what the basis leaves open."""
 
 
 def decide(view: View, net_e9: int | None, params: MakerParams, now_ns: int) -> TargetQuotes:
@@ -179,11 +182,13 @@ def _fair(
         return None
     model = probability_up(seen, basis_variance=variance)
     market = _market_probability(book, params)
+    disagreement_e9 = 0 if market is None else round(abs(model - market) * E9)
     return _Fair(
         fair_e9=round(blend(model, market, market_weight=params.market_weight) * E9),
         model_e9=round(model * E9),
         reference_e9=reference.mid_px_e9 - round(basis * E9),
-        disagreement_e9=0 if market is None else round(abs(model - market) * E9),
+        disagreement_e9=disagreement_e9,
+        doubt_e9=disagreement_e9 + round(doubt(seen, basis_variance=variance) * E9),
     )
 
 
@@ -207,7 +212,7 @@ def _quotes(view: View, fair: _Fair, net_e9: int, params: MakerParams) -> TwoSid
         wish(
             fair.fair_e9,
             params.quote,
-            disagreement_e9=fair.disagreement_e9,
+            doubt_e9=fair.doubt_e9,
             net_e9=net_e9,
         ),
         Terms(book.tick_e9, market.lot_e9, market.min_qty_e9),

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from math import erf, exp, log, sqrt
+from math import erf, exp, log, pi, sqrt
 from typing import NamedTuple
 
 NS = 1_000_000_000
@@ -147,6 +147,15 @@ def probability_up(view: Outlook, *, basis_variance: float) -> float:
     if variance <= 0.0:
         return 1.0 if view.mean >= 0.0 else 0.0
     return normal_cdf(view.mean / sqrt(variance))
+
+
+def doubt(view: Outlook, *, basis_variance: float) -> float:
+    """Compute how far off P(Up) is where the basis is off by one standard deviation."""
+    variance = view.variance + basis_variance
+    if variance <= 0.0 or basis_variance <= 0.0:
+        return 0.0
+    density = exp(-view.mean * view.mean / (2.0 * variance)) / sqrt(2.0 * pi * variance)
+    return density * sqrt(basis_variance)
 
 
 def clamp_probability(p: float) -> float:

@@ -51,9 +51,8 @@ class QuoteParams:
     """What decides money: every value comes from the configuration, none has a default.
 
     `half_spread_e9`: least distance of a quote from the fair value. `widen_e9`: share (1e-9) of the
-    disagreement between model and market that is added to it. `skew_e9`: by how much a full
-    position moves both quotes. `hysteresis_e9`: share of a tick by which a quote may be
-    overtaken before it moves. Prices outside `px_min_e9` to `px_max_e9` are not quoted.
+    doubt in the fair value that is added to it. `skew_e9`: by how much a full position moves both
+    quotes. `hysteresis_e9`: share of a tick by which a quote may be overtaken before it moves. Prices outside `px_min_e9` to `px_max_e9` are not quoted.
     """
 
     qty_e9: int
@@ -73,12 +72,12 @@ class Wish(NamedTuple):
     ask_e9: int
 
 
-def wish(fair_e9: int, params: QuoteParams, *, disagreement_e9: int, net_e9: int) -> Wish:
+def wish(fair_e9: int, params: QuoteParams, *, doubt_e9: int, net_e9: int) -> Wish:
     """Place bid and ask around the fair value, shifted against the net position."""
     most = params.position_qty_max_e9
     net = max(-most, min(most, net_e9))
     shift = params.skew_e9 * net // most if most else 0
-    half = params.half_spread_e9 + params.widen_e9 * abs(disagreement_e9) // E9
+    half = params.half_spread_e9 + params.widen_e9 * abs(doubt_e9) // E9
     return Wish(fair_e9 - shift - half, fair_e9 - shift + half)
 
 

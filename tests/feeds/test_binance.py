@@ -281,6 +281,22 @@ def test_a_lane_that_was_behind_leaves_nothing(world):
     assert world.read().flags == Flag.RESYNC
 
 
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_only_a_lane_that_is_alone_may_find_the_ids_set_back(world, is_alone):
+    old = world.live()
+    world.tickers(old, number=1000)
+    world.send(old, {"e": "serverShutdown", "E": 1})
+    new = world.lanes[1]
+    if is_alone:
+        old.on_disconnected("cut")
+    world.connect(new)
+    for _ in range(6):
+        world.tickers(new, number=5)
+        world.tick(0.5)
+    assert world.read().venue_seq == (5 if is_alone else 1000)
+    assert world.count(Counter.feeds_sequence_reset) == (2 if is_alone else 0)
+
+
 def test_a_symbol_that_says_nothing_does_not_hold_up_the_handover_for_ever(world):
     old = world.live()
     world.send(old, {"e": "serverShutdown", "E": 1})

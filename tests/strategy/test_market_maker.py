@@ -232,12 +232,21 @@ def test_the_market_is_listened_to_where_it_says_something() -> None:
 def test_disagreement_widens_and_in_the_end_withholds() -> None:
     wary = replace(PARAMS, quote=replace(PARAMS.quote, widen_e9=E9 // 2))
     high = replace(BOOK, bid_px_e9=53 * CENT, ask_px_e9=55 * CENT)
-    got = run(view(book=high), params=wary)
+    got = run(view(book=high, basis=Basis(24.0, 0.0)), params=wary)
     assert (got.quotes.bid_px_e9, got.quotes.ask_px_e9) == (47 * CENT, 54 * CENT)
     far = replace(BOOK, bid_px_e9=70 * CENT, ask_px_e9=72 * CENT)
     got = run(view(book=far), params=wary)
     assert (got.reason, got.quotes) == (Reason.NO_EDGE, TwoSided())
     assert got.fair_px_e9 == E9 // 2  # what was thought is shown all the same
+
+
+def test_what_the_basis_leaves_open_widens_too() -> None:
+    wary = replace(PARAMS, quote=replace(PARAMS.quote, widen_e9=E9))
+    sure = run(view(), params=wary).quotes
+    rough = run(view(basis=Basis(24.0, 20.0**2)), params=wary).quotes
+    assert rough.bid_px_e9 < sure.bid_px_e9 < sure.ask_px_e9 < rough.ask_px_e9
+    # 20 of price against a deviation of 8 * sqrt(160): about 7.7 cents of probability.
+    assert sure.bid_px_e9 - rough.bid_px_e9 in (6 * CENT, 7 * CENT)
 
 
 def test_a_fair_value_beyond_the_limits_is_not_quoted() -> None:

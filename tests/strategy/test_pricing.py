@@ -19,6 +19,7 @@ from strategy.pricing import (
     Window,
     blend,
     clamp_probability,
+    doubt,
     log_odds,
     outlook,
     probability_up,
@@ -215,6 +216,17 @@ def test_a_market_on_the_price_itself_is_a_plain_digital() -> None:
 def test_a_window_shorter_than_its_average_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot end on an average"):
         Window(0, 59 * NS, 60 * NS)
+
+
+@pytest.mark.parametrize("mean", [0.0, 30.0, -120.0])
+def test_doubt_is_what_one_deviation_of_the_basis_moves_the_probability_by(mean: float) -> None:
+    seen, moved = Outlook(mean, 10_000.0), Outlook(mean + 0.01, 10_000.0)
+    slope = (
+        probability_up(moved, basis_variance=9.0) - probability_up(seen, basis_variance=9.0)
+    ) / 0.01
+    assert isclose(doubt(seen, basis_variance=9.0), 3.0 * slope, rel_tol=1e-3)
+    assert doubt(seen, basis_variance=0.0) == 0.0
+    assert doubt(Outlook(mean, 0.0), basis_variance=0.0) == 0.0
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))

@@ -44,9 +44,9 @@ def ask_for(
     top: Top = EMPTY,
     held: int = 0,
     previous: TwoSided = NONE,
-    disagreement_e9: int = 0,
+    doubt_e9: int = 0,
 ) -> TwoSided:
-    wanted = wish(fair_e9, params, disagreement_e9=disagreement_e9, net_e9=held)
+    wanted = wish(fair_e9, params, doubt_e9=doubt_e9, net_e9=held)
     return quote(wanted, terms, params, top=top, net_e9=held, previous=previous)
 
 
@@ -88,9 +88,9 @@ def test_sizes_stop_at_the_position_limit() -> None:
     assert ask_for(50 * CENT, held=-100 * E9).ask_qty_e9 == 0
 
 
-def test_disagreement_widens() -> None:
-    assert cents(ask_for(50 * CENT, disagreement_e9=4 * CENT)) == (47, 53)
-    assert cents(ask_for(50 * CENT, disagreement_e9=-4 * CENT)) == (47, 53)
+def test_doubt_widens() -> None:
+    assert cents(ask_for(50 * CENT, doubt_e9=4 * CENT)) == (47, 53)
+    assert cents(ask_for(50 * CENT, doubt_e9=-4 * CENT)) == (47, 53)
 
 
 def test_prices_stay_inside_the_limits() -> None:
@@ -161,7 +161,7 @@ def quote_params(draw: st.DrawFn) -> QuoteParams:
     top=st.builds(Top, PRICES, PRICES),
     held=st.integers(-300 * E9, 300 * E9),
     stood=st.tuples(PRICES, PRICES),
-    disagreement=st.integers(-E9, E9),
+    doubt=st.integers(-E9, E9),
 )
 def test_whatever_is_asked_no_quote_breaks_a_rule(
     fair: int,
@@ -170,9 +170,9 @@ def test_whatever_is_asked_no_quote_breaks_a_rule(
     top: Top,
     held: int,
     stood: tuple[int, int],
-    disagreement: int,
+    doubt: int,
 ) -> None:
-    wanted = wish(fair, params, disagreement_e9=disagreement, net_e9=held)
+    wanted = wish(fair, params, doubt_e9=doubt, net_e9=held)
     previous = TwoSided(stood[0], E9, stood[1], E9)
     terms = TERMS._replace(tick_e9=tick)
     got = quote(wanted, terms, params, top=top, net_e9=held, previous=previous)

@@ -176,7 +176,7 @@ class Controller:
         """Kill at a random instant, often while the segment is being adopted."""
         before = self.board.version(0)
         pid = fork(write_and_die, self.options, self.twin, 0, 0)
-        time.sleep(self.random.expovariate(1 / 0.004))
+        time.sleep(self.random.expovariate(1 / 0.006))
         os.kill(pid, signal.SIGKILL)
         self._bury(pid)
         self._expect(self.board.version(0) >= before, "the version went back")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.system.memory_world import stage, twins
 
-SECONDS = 1.0
+SECONDS = 0.6
 CONVICT_SECONDS = 60.0
 LINGER = {"pure": 400, "steps": 2000}
 """Turns of a loop in the middle of a copy, at most: some records of the writer's time."""
