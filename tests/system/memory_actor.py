@@ -182,7 +182,8 @@ class Hunter:
         self.size = self.board.record.size
         self.reads = self.torn = self.backward = self.misses = 0
         self.newest = self.incarnation = 0
-        self.streams = [self.board.stream()]
+        self.tail = self.board.stream()
+        self.started_at = self.tail.cursor
         self.taken = 0
         self.evidence = ""
         longest = self.board.cell_count - 2 + (options.mutant == "history")
@@ -231,7 +232,7 @@ class Hunter:
             self._advance(stamps[-1])
 
     def stream(self) -> None:
-        stream = self.streams[0]
+        stream = self.tail
         for _ in range(8):
             before, lost = stream.cursor, stream.lost_count
             taken = stream.take(256)
@@ -244,7 +245,7 @@ class Hunter:
             self.backward += versions != sorted(set(versions)) or gaps != stream.lost_count - lost
 
     def report(self) -> None:
-        board, stream = self.board, self.streams[0]
+        board, stream = self.board, self.tail
         say(
             reads=self.reads,
             torn=self.torn,
@@ -255,6 +256,8 @@ class Hunter:
             overruns=stream.overrun_count,
             lost=stream.lost_count,
             taken=self.taken,
+            started_at=self.started_at,
+            cursor=stream.cursor,
             newest=self.newest,
             evidence=self.evidence[:2000],
         )
