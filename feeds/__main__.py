@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from feeds import binance, polymarket
 from host.process import begin, claim, guarded, run_async
 
 
@@ -24,20 +23,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
-    """Run the process; give its exit code."""
-    given = _parser().parse_args()
-    if given.venue == "polymarket":
-        config = begin(polymarket.ROLE, given.config)
-        boards = polymarket.boards(config.feeds.polymarket)
-        segment = claim(config, polymarket.ROLE, boards)
-        return run_async(segment, polymarket.serve(segment, config), config)
-    config = begin(binance.ROLE, given.config)
+def _run_polymarket(config_path: str | None) -> int:
+    from feeds import polymarket  # here: the other feed need not load an HTTP client to restart
+
+    config = begin(polymarket.ROLE, config_path)
+    segment = claim(config, polymarket.ROLE, polymarket.boards(config.feeds.polymarket))
+    return run_async(segment, polymarket.serve(segment, config), config)
+
+
+def _run_binance(config_path: str | None) -> int:
+    from feeds import binance
+
+    config = begin(binance.ROLE, config_path)
     settings = config.feeds.binance
     segment = claim(config, binance.ROLE, binance.boards(settings))
     url, namespace = config.venues.binance.ws_url, config.host.namespace
     feed = binance.BinanceFeed(segment, url, settings, namespace=namespace)
     return run_async(segment, feed.run(), config)
+
+
+def main() -> int:
+    """Run the process; give its exit code."""
+    given = _parser().parse_args()
+    run = _run_polymarket if given.venue == "polymarket" else _run_binance
+    return run(given.config)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ class QuoteParams:
 
     `half_spread_e9`: least distance of a quote from the fair value. `widen_e9`: share (1e-9) of the
     doubt in the fair value that is added to it. `skew_e9`: by how much a full position moves both
-    quotes. `hysteresis_e9`: share of a tick by which a quote may be overtaken before it moves. Prices outside `px_min_e9` to `px_max_e9` are not quoted.
+    quotes. `hysteresis_e9`: share of a tick by which a quote may be overtaken before it moves.
+    Prices outside `px_min_e9` to `px_max_e9` are not quoted.
     """
 
     qty_e9: int

@@ -21,7 +21,7 @@ def test_the_shipped_configuration_gives_parameters() -> None:
     assert params.interval_ns == 50_000_000
     assert params.bell_interval_ns is None
     assert params.maker.strike_min is Provenance.STREAM
-    assert params.maker.quote.half_spread_e9 == E9 // 100
+    assert params.maker.quote.half_spread_e9 == E9 // 200
     assert params.maker.quote.px_max_e9 == 95 * E9 // 100
     assert params.maker.valid_ns == 1_000_000_000
 

@@ -19,7 +19,7 @@ from strategy.runner import SleepUntilDue, StrategyRunner, strategy_boards
 
 CENT = E9 // 100
 PARAMS = strategy_params(load(environ={}))
-_QUOTE = replace(PARAMS.maker.quote, widen_e9=0)
+_QUOTE = replace(PARAMS.maker.quote, widen_e9=0, half_spread_e9=CENT)
 PARAMS = replace(PARAMS, maker=replace(PARAMS.maker, market_weight=0.0, quote=_QUOTE))
 
 

@@ -103,6 +103,16 @@ def write_and_die(options: argparse.Namespace, twin: Any, burst: int, step: int)
 PAYLOAD: world.Payload
 
 
+def write_and_leave(options: argparse.Namespace, burst: int) -> None:
+    """A writer's life that ends well."""
+    segment = create(options)
+    board = segment.board("storm")
+    for version in range(board.version(0) + 1, board.version(0) + 1 + burst):
+        board.publish_tagged(0, world.TAG, version & 0xFFFFFFFF, PAYLOAD.of(version))
+    segment.close()
+    os._exit(0)
+
+
 def fork(play: Any, *args: Any) -> int:
     """Play a part in a child that never comes back."""
     pid = os.fork()
@@ -172,6 +182,14 @@ class Controller:
         self._expect(self.segment.incarnation == incarnation + 1, f"step {step}: not adopted")
         self._judge(f"step {step}", before + burst + stored)
 
+    def at_leisure(self) -> None:
+        """Let a writer end by itself."""
+        before, incarnation = self.board.version(0), self.segment.incarnation
+        burst = self.random.randrange(BURST_MAX)
+        self._expect(self._bury(fork(write_and_leave, self.options, burst)) == 0, "no clean end")
+        self._expect(self.segment.incarnation == incarnation + 1, "not adopted")
+        self._judge("clean end", before + burst)
+
     def at_random(self) -> None:
         """Kill at a random instant, often while the segment is being adopted."""
         before = self.board.version(0)
@@ -219,7 +237,7 @@ def crash(options: argparse.Namespace, twin: Any) -> None:
         watchers.append((fork(watch, options, module, write_end), read_end))
     for trial in range(options.trials):
         if trial % 2:
-            controller.at_random()
+            controller.at_leisure() if options.how == "leisure" else controller.at_random()
         else:
             controller.at_step(trial // 2 % controller.steps + 1)
     reports = []
