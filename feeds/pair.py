@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from time import monotonic_ns
 
 from cache.board import BoardWriter
+from cache.counters import Counter, CounterWriter
 from cache.layout import DEPTH_LEVELS, Proof, Side, tag_of
 from feeds.book import (
     BESTS,
@@ -52,12 +53,13 @@ _PADDING = (0,) * (2 * DEPTH_LEVELS)
 
 @dataclass(frozen=True, slots=True)
 class Boards:
-    """The boards that pairs write to."""
+    """The boards that pairs write to, and the counters of their segment."""
 
     pair_bbo: BoardWriter
     mids: BoardWriter
     depth: BoardWriter
     trades: BoardWriter
+    counters: CounterWriter
 
 
 class Pair:
@@ -142,7 +144,10 @@ class Pair:
         first, second = self.first, self.second
         if self.venue_ts_ns < self._snapshot_ns:
             changes = drop_outdated((first, second), changes, self.venue_ts_ns)
+            self._boards.counters.add(Counter.feeds_updates_outdated)
         last_first, last_second = apply_changes(first, second, changes)
+        if last_first is None and last_second is None:
+            return not self.held_ns
         self.recv_ns = recv_ns
         if last_first is not None:
             first.claim = last_first
@@ -182,10 +187,7 @@ class Pair:
                     )  # fmt: skip
                     self._publish_top(self.slot, values)
                     return True
-        if (last_first is None) != (last_second is None):
-            self._newest = second if last_first is None else first
-        else:
-            self._newest = None
+        self._newest = first if last_second is None else second if last_first is None else None
         return self.settle(recv_ns, BEST_PRICES)
 
     def on_book(self, message: Message, recv_ns: int, data: bytes | bytearray) -> None:
@@ -207,6 +209,7 @@ class Pair:
     def on_best(self, message: Message, recv_ns: int) -> bool:
         """Compare a best_bid_ask, which comes before its batch; return False to hold."""
         if parse_time_ns(message.timestamp) < self.venue_ts_ns:
+            self._boards.counters.add(Counter.feeds_updates_outdated)
             return True
         book = self._book(message.asset_id)
         book.claim = message

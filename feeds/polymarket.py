@@ -89,7 +89,8 @@ class PolymarketFeed:
         self._settings = settings
         self._settlement = settlement
         self._instruments = segment.board("instruments")
-        self._boards = Boards(*(segment.board(n) for n in ("pair_bbo", "mids", "depth", "trades")))
+        names = ("pair_bbo", "mids", "depth", "trades")
+        self._boards = Boards(*(segment.board(name) for name in names), segment.counters)
         self._slots = Slots(settings.market_slots)
         self._requests = BookRequests(int(settings.quiet_s * NS_PER_S))
         self.session = Session(ws_url, self, KEEPALIVE, segment.counters, name="polymarket")

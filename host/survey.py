@@ -33,6 +33,8 @@ from host.roles import SUPERVISOR_ROLE
 from host.venue_clock import behind_ns
 
 FILLS_SHOWN = 12
+SURVEY_NS = 1_000_000_000
+"""Longest time one survey takes: so much later than its clock a record may be."""
 
 
 class Survey:
@@ -105,11 +107,11 @@ class Survey:
             row.restart_count, row.exit_code = board.restart_count, board.exit_code
         if found is None:
             return row
-        row.liveness = found.liveness(now_ns).name
+        row.liveness = _liveness(found, now_ns).name
         row.state = _state(found)
         row.pid, row.incarnation = found.pid, found.incarnation
-        row.heartbeat_age_ms = (now_ns - found.heartbeat_ns) // NS_PER_MS
-        row.link_age_ms = (now_ns - found.link_ns) // NS_PER_MS if found.link_ns else None
+        row.heartbeat_age_ms = _age_ms(now_ns, found.heartbeat_ns)
+        row.link_age_ms = _age_ms(now_ns, found.link_ns) if found.link_ns else None
         row.uptime_s = (now_ns - found.started_ns) / 1e9
         row.loop_count = found.loop_count
         return row
@@ -144,7 +146,7 @@ class Survey:
                     row.flags = [top.name]
                 else:
                     _fill(row, top, BookRow.COPIED)
-                    row.version, row.age_ms = top.version, (now_ns - top.recv_ns) // NS_PER_MS
+                    row.version, row.age_ms = top.version, _age_ms(now_ns, top.recv_ns)
                     row.flags = _flags(top, found)
                 settled = settlements.read(pair.pair_slot, pair.tag)
                 if not isinstance(settled, Miss):
@@ -165,7 +167,7 @@ class Survey:
                     row.flags = [top.name]
                 else:
                     _fill(row, top, ReferenceRow.COPIED)
-                    row.version, row.age_ms = top.version, (now_ns - top.recv_ns) // NS_PER_MS
+                    row.version, row.age_ms = top.version, _age_ms(now_ns, top.recv_ns)
                     row.flags = _flags(top, found)
                 derived = features.read(slot, tag)
                 if not isinstance(derived, Miss):
@@ -180,7 +182,7 @@ class Survey:
             row.keep = bool(wish.keep)
             if wish.valid_until_ns:
                 row.valid_ms = (wish.valid_until_ns - now_ns) // NS_PER_MS
-            row.version, row.age_ms = wish.version, (now_ns - wish.publish_ns) // NS_PER_MS
+            row.version, row.age_ms = wish.version, _age_ms(now_ns, wish.publish_ns)
             yield row
 
     def _orders(self, now_ns: int) -> Iterator[OrderRow]:
@@ -191,7 +193,7 @@ class Survey:
                 row = OrderRow(account=role.partition(".")[2], market=market, outcome=outcome)
                 _fill(row, order, OrderRow.COPIED)
                 row.side, row.state = Side(order.side).name, OrderState(order.state).name
-                row.age_ms = (now_ns - order.created_ns) // NS_PER_MS
+                row.age_ms = _age_ms(now_ns, order.created_ns)
                 yield row
 
     def _positions(self) -> Iterator[PositionRow]:
@@ -218,7 +220,7 @@ class Survey:
                 row = FillRow(account=role.partition(".")[2], market=market, outcome=outcome)
                 _fill(row, fill, FillRow.COPIED)
                 row.side, row.is_maker = Side(fill.side).name, bool(fill.is_maker)
-                row.age_ms = (now_ns - fill.publish_ns) // NS_PER_MS
+                row.age_ms = _age_ms(now_ns, fill.publish_ns)
                 yield row
 
     def _latencies(self, found: ReaderSegment) -> dict[str, list[int]]:
@@ -234,6 +236,18 @@ def _fill(row: object, record: Snapshot, names: tuple[str, ...]) -> None:
     """Copy the fields that row and record call the same."""
     for name in names:
         setattr(row, name, getattr(record, name))
+
+
+def _age_ms(now_ns: int, then_ns: int) -> int:
+    """Give an age. What was published after the survey read its clock is new, not of the future."""
+    age_ns = now_ns - then_ns
+    return 0 if -SURVEY_NS < age_ns < 0 else age_ns // NS_PER_MS
+
+
+def _liveness(found: ReaderSegment, now_ns: int) -> Liveness:
+    """Judge a writer; a heartbeat that came after the survey read its clock is not a future one."""
+    beat_ns = found.heartbeat_ns
+    return found.liveness(beat_ns if now_ns < beat_ns < now_ns + SURVEY_NS else now_ns)
 
 
 def _state(found: ReaderSegment) -> str:
@@ -262,8 +276,8 @@ def check(role: str, namespace: str, now_ns: int) -> str:
         found = ReaderSegment.attach(role, namespace=namespace)
     except PenstockError as error:
         return str(error)
-    liveness = found.liveness(now_ns)
+    liveness = _liveness(found, now_ns)
     if liveness == Liveness.LIVE:
         return ""
-    age_ms = (now_ns - found.heartbeat_ns) // NS_PER_MS
+    age_ms = _age_ms(now_ns, found.heartbeat_ns)
     return f"{role} is {liveness.name}: state {_state(found)}, heartbeat {age_ms} ms ago"

@@ -97,7 +97,9 @@ class Desk:
         )
         self.segment = WriterSegment.create(ROLE, specs, namespace=namespace)
         self.reader = ReaderSegment.attach(ROLE, namespace=namespace)
-        self.boards = Boards(*(self.segment.board(spec.name) for spec in specs))
+        self.boards = Boards(
+            *(self.segment.board(spec.name) for spec in specs), self.segment.counters
+        )
         self.reset()
 
     def reset(self):

@@ -1,5 +1,6 @@
 import pytest
 
+from cache.counters import Counter
 from cache.layout import Flag, Proof, tag_of
 from feeds.pair import Pair
 
@@ -142,6 +143,7 @@ def test_best_prices_older_than_the_book_are_ignored(open_desk, make):
     open_desk.feed(best)
     assert not open_desk.wait(10_000_000)
     assert open_desk.top.flags == 0
+    assert open_desk.counted(Counter.feeds_updates_outdated) == 1
 
 
 def test_empty_sides_are_flagged_and_agree_with_zero_and_one(open_desk, make):
@@ -204,9 +206,17 @@ def test_changes_before_any_book_are_no_book(desk, make):
 
 
 def test_a_change_the_book_already_contains_is_left_out(open_desk, make):
+    before = open_desk.top
     open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=-1))
     assert open_desk.yes == (0.4, 10, 0.5, 20)
-    assert open_desk.top.flags == 0
+    assert open_desk.top.version == before.version
+    assert open_desk.counted(Counter.feeds_updates_outdated) == 1
+
+
+def test_a_frame_without_changes_proves_nothing(open_desk, make):
+    before = open_desk.top
+    open_desk.feed(make.changes())
+    assert open_desk.top.version == before.version
 
 
 def test_a_lost_connection_keeps_the_prices_and_says_resync(open_desk):

@@ -107,3 +107,13 @@ def test_a_segment_that_is_just_being_made_has_no_state_yet(namespace):
     assert row.state == "NEW"
     assert "state NEW" in check("feed.new", namespace, 2**62)
     made.close()
+
+
+def test_what_was_published_while_the_survey_read_is_new_and_not_of_the_future(filled):
+    picture = Survey(filled).take(NOW_NS - 60_000_000, WALL_NS)
+    assert {row.liveness for row in picture.processes} == {"LIVE"}
+    assert {row.heartbeat_age_ms for row in picture.processes} == {0}
+    assert picture.books[0].age_ms == 0
+    far = Survey(filled).take(NOW_NS - 10 * E9, WALL_NS)
+    assert {row.liveness for row in far.processes} == {"STALLED"}
+    assert far.books[0].age_ms < -9000

@@ -111,7 +111,7 @@ class Replay:
             tick_e9=E9 // 100, min_qty_e9=5 * E9, neg_risk=False,
             protocol_version=protocol_version,
         )  # fmt: skip
-        boards = Boards(*(self.segment.board(spec.name) for spec in specs))
+        boards = Boards(*(self.segment.board(spec.name) for spec in specs), self.segment.counters)
         self.pair = Pair(info, 0, 0, boards)
         self.channel.add(self.pair)
         self.pair.on_subscribed()
