@@ -46,7 +46,11 @@ SIZE_MAX = 9_000_000_000 * E9
 """The largest size that a signed 64-bit word holds, and no size of a market of this venue."""
 
 _TABLE_MAX = 16_384
-TIME_MS_MIN = 10**12
+TIME_MS_MIN, TIME_MS_MAX = 10**12, 9 * 10**12
+"""Times of thirteen digits, whose nanoseconds fit a signed 64-bit word."""
+
+OUTDATED_NS_MAX = 10_000_000_000
+"""What is older than its book by more than this is not: the book's own time was absurd."""
 
 
 class OutOfRangeError(ValueError):
@@ -114,7 +118,7 @@ def parse_time_ns(text: str) -> int:
     """Parse the venue's epoch milliseconds into nanoseconds; ValueError when they cannot be."""
     value = int(text)
     # Thirteen characters that make a number of thirteen digits leave no room for signs or blanks.
-    if len(text) != 13 or value < TIME_MS_MIN:
+    if len(text) != 13 or not TIME_MS_MIN <= value < TIME_MS_MAX:
         raise OutOfRangeError(f"{text[:32]!r} is not a time in milliseconds")
     return value * 1_000_000
 
@@ -196,6 +200,11 @@ class TokenBook:
         bid, ask = BESTS[claim.best_bid], BESTS[claim.best_ask]
         return bid in (self.bid_px, UNKNOWN) and ask in (self.ask_px, UNKNOWN)
 
+    @property
+    def is_suspect(self) -> bool:
+        """Whether this book may not be the venue's."""
+        return self.is_ready and (self.is_doubted or not self.is_sure)
+
     def mirrors(self, other: TokenBook) -> bool:
         """Whether both tops show the same liquidity, as the two tokens of a market do."""
         return self.bid_px + other.ask_px == E9 and self.ask_px + other.bid_px == E9
@@ -260,11 +269,16 @@ def depth_of(book: TokenBook, sibling: TokenBook, count: int) -> tuple[int, list
     return mirror_top(top_of(sibling))[4], _mirror_levels(asks), _mirror_levels(bids)
 
 
+def is_outdated(time_ns: int, newest_ns: int) -> bool:
+    """Whether something of the venue is older than what is known already."""
+    return 0 < newest_ns - time_ns <= OUTDATED_NS_MAX
+
+
 def drop_outdated(
     books: Iterable[TokenBook], changes: Sequence[Change], time_ns: int
 ) -> list[Change]:
     """Leave out changes that a whole book, stamped later than they, already contains."""
-    ahead = {book.token_id for book in books if time_ns < book.snapshot_ns}
+    ahead = {book.token_id for book in books if is_outdated(time_ns, book.snapshot_ns)}
     return [change for change in changes if change.asset_id not in ahead]
 
 

@@ -27,6 +27,7 @@ from feeds.book import (
     RESOLVED,
     RESYNC,
     SIZES,
+    TIME_MS_MAX,
     TIME_MS_MIN,
     WARMUP,
     TokenBook,
@@ -34,6 +35,7 @@ from feeds.book import (
     apply_changes,
     depth_of,
     drop_outdated,
+    is_outdated,
     mirror_top,
     parse_time_ns,
     top_of,
@@ -121,10 +123,7 @@ class Pair:
     @property
     def is_suspect(self) -> bool:
         """Whether state may have been lost: only a new whole book helps for sure."""
-        return any(
-            book.is_ready and (book.is_doubted or not book.is_sure)
-            for book in (self.first, self.second)
-        )
+        return self.first.is_suspect or self.second.is_suspect
 
     # --- events; ValueError tells of a number that is none, and that state may be lost ----------
 
@@ -136,15 +135,15 @@ class Pair:
         text = message.timestamp
         if text != self._time_text:
             now_ms = int(text)
-            if len(text) != 13 or now_ms < TIME_MS_MIN:  # parse_time_ns, without the call
-                raise ValueError("not a time in milliseconds")
+            if len(text) != 13 or not TIME_MS_MIN <= now_ms < TIME_MS_MAX:
+                raise ValueError("not a time")  # parse_time_ns, without the call
             self.venue_ts_ns = now_ms * 1_000_000
             self._time_text = text
-        changes = message.price_changes or []
-        first, second = self.first, self.second
+        changes, first, second = message.price_changes or [], self.first, self.second
         if self.venue_ts_ns < self._snapshot_ns:
-            changes = drop_outdated((first, second), changes, self.venue_ts_ns)
-            self._boards.counters.add(Counter.feeds_updates_outdated)
+            kept = drop_outdated((first, second), changes, self.venue_ts_ns)
+            self._boards.counters.add(Counter.feeds_updates_outdated, len(changes) - len(kept))
+            changes = kept
         last_first, last_second = apply_changes(first, second, changes)
         if last_first is None and last_second is None:
             return not self.held_ns
@@ -208,7 +207,7 @@ class Pair:
 
     def on_best(self, message: Message, recv_ns: int) -> bool:
         """Compare a best_bid_ask, which comes before its batch; return False to hold."""
-        if parse_time_ns(message.timestamp) < self.venue_ts_ns:
+        if is_outdated(parse_time_ns(message.timestamp), self.venue_ts_ns):
             self._boards.counters.add(Counter.feeds_updates_outdated)
             return True
         book = self._book(message.asset_id)

@@ -89,8 +89,13 @@ class PolymarketFeed:
         self._settings = settings
         self._settlement = settlement
         self._instruments = segment.board("instruments")
-        names = ("pair_bbo", "mids", "depth", "trades")
-        self._boards = Boards(*(segment.board(name) for name in names), segment.counters)
+        self._boards = Boards(
+            pair_bbo=segment.board("pair_bbo"),
+            mids=segment.board("mids"),
+            depth=segment.board("depth"),
+            trades=segment.board("trades"),
+            counters=segment.counters,
+        )
         self._slots = Slots(settings.market_slots)
         self._requests = BookRequests(int(settings.quiet_s * NS_PER_S))
         self.session = Session(ws_url, self, KEEPALIVE, segment.counters, name="polymarket")

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cache.layout import E9
-from host.picture import Picture, PositionRow
+from host.picture import Picture, PositionRow, QuoteRow
 
 NOTHING = "-"
 _GOOD = {"LIVE", "RUNNING", "QUOTING"}
@@ -217,19 +217,23 @@ def status_line(picture: Picture) -> str:
         flags = f" {'+'.join(ref.flags)}" if ref.flags else ""
         bid, ask = number(ref.bid_px_e9, 2), number(ref.ask_px_e9, 2)
         words.append(f"{ref.symbol} {bid}/{ask} {age(ref.age_ms)}{flags}")
+    wishes = {wish.market: wish for wish in picture.quotes}
     for book in picture.books:
         flags = f" {'+'.join(book.flags)}" if book.flags else ""
         bid, ask = number(book.yes_bid_px_e9), number(book.yes_ask_px_e9)
-        words.append(f"{book.market} Up {bid}/{ask} {age(book.age_ms)}{flags}")
-    running = {book.market for book in picture.books}
-    for wish in picture.quotes:
-        if (wish.valid_ms or 0) > 0 and (wish.bid_qty_e9 or wish.ask_qty_e9):
-            bid = quote(wish.bid_px_e9, wish.bid_qty_e9)
-            ask = quote(wish.ask_px_e9, wish.ask_qty_e9)
-            words.append(f"quote {bid} | {ask}")
-        elif wish.market in running:
-            words.append(f"no quote {wish.reason}")
+        wanted = _wanted(wishes.get(book.market))
+        words.append(f"{book.market} Up {bid}/{ask} {age(book.age_ms)}{flags}, {wanted}")
     fills = sum(row.fill_count for row in picture.positions)
     cash = sum(row.cash_e9 for row in picture.positions)
     words.append(f"orders {len(picture.orders)} fills {fills} cash {number(cash)}")
     return " · ".join(words)
+
+
+def _wanted(wish: QuoteRow | None) -> str:
+    """Say what a strategy wants on a market, or why nothing."""
+    if wish is None:
+        return "no quote"
+    if (wish.valid_ms or 0) <= 0 or not (wish.bid_qty_e9 or wish.ask_qty_e9):
+        return f"no quote: {wish.reason}"
+    bid, ask = quote(wish.bid_px_e9, wish.bid_qty_e9), quote(wish.ask_px_e9, wish.ask_qty_e9)
+    return f"quote {bid} | {ask}"

@@ -44,6 +44,13 @@ def test_a_whole_book_gives_its_best_prices_whatever_the_order_of_its_levels():
     assert book.is_ready
 
 
+def test_a_whole_book_leaves_nothing_of_the_one_before():
+    book = a_book([("0.4", "1")], [("0.6", "2")])
+    book.replace(levels(("0.3", "3")), levels(("0.7", "4")))
+    assert (book.bids, book.asks) == ({30 * CENT: 3 * E9}, {70 * CENT: 4 * E9})
+    assert (book.bid_px, book.ask_px) == (30 * CENT, 70 * CENT)
+
+
 def test_an_empty_side_is_zero_or_one_as_the_venue_writes_it():
     book = a_book()
     assert (book.bid_px, book.ask_px) == (0, E9)
@@ -171,7 +178,7 @@ def test_a_table_forgets_when_it_is_full_and_still_parses():
 
 @pytest.mark.parametrize(
     "text", ["", "0", "179076698162", "17907669816280", "+179076698162", " 179076698162", "abc",
-             "1790766981.62", "1_790_766_981", "-790766981628"],
+             "1790766981.62", "1_790_766_981", "-790766981628", "9999999999999"],
 )  # fmt: skip
 def test_what_is_no_time_in_milliseconds_is_refused(text):
     with pytest.raises(ValueError, match=r"."):

@@ -139,7 +139,16 @@ def test_a_bad_claim_of_one_token_does_not_spoil_later_frames(open_desk, make):
     assert open_desk.yes[0] == 0.45
 
 
-@pytest.mark.parametrize("time", ["", "0", "nan", "17907669816280", "1790766981.62"])
+def test_a_bad_claim_is_not_remembered(open_desk, make):
+    open_desk.feed(make.changes(make.change(make.NO, "SELL", "0.6", "12", ("junk", "0.6"))))
+    open_desk.feed(make.changes(make.change(make.YES, "BUY", "0.4", "12", ("0.4", "0.5"))))
+    assert open_desk.counted(Counter.feeds_frames_out_of_range) == 1
+    assert open_desk.yes[1] == 12
+
+
+@pytest.mark.parametrize(
+    "time", ["", "0", "nan", "17907669816280", "1790766981.62", "9999999999999"]
+)
 def test_a_frame_with_an_absurd_time_is_refused(open_desk, make, time):
     frame = make.both_changes("BUY", "0.45", "7", ("0.45", "0.5")) | {"timestamp": time}
     open_desk.feed(frame)
@@ -262,6 +271,7 @@ def test_a_lost_change_shows_in_the_hash_and_puts_the_book_in_doubt(desk, make):
 junk = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
     st.sampled_from(["0.5", "NaN", "-1", "1e5", "0", "1", "99999999999999999999", "BUY", "SELL"]),
+    st.sampled_from(["9999999999999", "9000000000", "8999999999999", "0.000000001"]),
     st.lists(st.text(max_size=3), max_size=2), st.dictionaries(st.text(max_size=3), st.none()),
 )  # fmt: skip
 

@@ -65,6 +65,26 @@ def test_a_batch_is_held_until_the_book_agrees_with_its_end(open_desk, make):
     assert open_desk.top.flags == 0
 
 
+@pytest.mark.parametrize(
+    ("yes", "no"),
+    [
+        (("0.41", "0.5"), ("0.5", "0.6")),
+        (("0.4", "0.51"), ("0.5", "0.6")),
+        (("0.4", "0.5"), ("0.49", "0.6")),
+        (("0.4", "0.5"), ("0.5", "0.61")),
+    ],
+)
+def test_each_of_the_four_best_prices_must_agree(open_desk, make, yes, no):
+    version = open_desk.top.version
+    frame = make.changes(
+        make.change(make.YES, "BUY", "0.2", "1", yes), make.change(make.NO, "SELL", "0.8", "1", no)
+    )
+    open_desk.feed(frame)
+    assert open_desk.top.version == version
+    assert open_desk.wait(5_000_000)
+    assert open_desk.top.flags == Flag.SUSPECT
+
+
 def test_a_batch_that_never_agrees_is_published_as_suspect(open_desk, make):
     open_desk.feed(make.both_changes("SELL", "0.38", "9", ("0.3", "0.38"), ms=1))
     assert not open_desk.wait(4_999_999)
@@ -210,7 +230,13 @@ def test_a_change_the_book_already_contains_is_left_out(open_desk, make):
     open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=-1))
     assert open_desk.yes == (0.4, 10, 0.5, 20)
     assert open_desk.top.version == before.version
-    assert open_desk.counted(Counter.feeds_updates_outdated) == 1
+    assert open_desk.counted(Counter.feeds_updates_outdated) == 2
+
+
+def test_a_book_from_the_future_does_not_outdate_all_that_follows(open_desk, make):
+    open_desk.feed(make.both_books(BIDS, ASKS, ms=3_600_000))
+    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=5))
+    assert open_desk.yes[0] == 0.45
 
 
 def test_a_frame_without_changes_proves_nothing(open_desk, make):

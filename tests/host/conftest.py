@@ -64,7 +64,8 @@ def fill_binance(namespace):
     return feed
 
 
-def fill_polymarket(namespace):
+def list_polymarket(namespace):
+    """The feed's segment with the market listed and no book of this incarnation."""
     feed = claim(
         namespace,
         "feed.polymarket.0",
@@ -76,12 +77,26 @@ def fill_polymarket(namespace):
         publish(feed, "instruments", index, tag, id=(b"111", b"222")[index], slug=b"btc-up-1",
                 outcome=outcome, outcome_index=index, complement_tag=other, pair_tag=MARKET,
                 window_end_ns=WALL_NS + 100 * E9)  # fmt: skip
+    return feed
+
+
+def fill_polymarket(namespace):
+    feed = list_polymarket(namespace)
     publish(feed, "pair_bbo", 0, MARKET, yes_bid_px_e9=450_000_000, yes_bid_qty_e9=10 * E9,
             yes_ask_px_e9=470_000_000, yes_ask_qty_e9=5 * E9,
             flags=layout.Flag.SUSPECT)  # fmt: skip
     publish(feed, "settlement", 0, MARKET, strike_e9=60_010 * E9,
             strike_provenance=layout.Provenance.STREAM)  # fmt: skip
     return feed
+
+
+@pytest.fixture
+def relisted(namespace):
+    """A Polymarket feed that was started again and has listed its market, but has no book yet."""
+    fill_polymarket(namespace).close()
+    feed = list_polymarket(namespace)
+    yield namespace
+    feed.close()
 
 
 def fill_trading(namespace):

@@ -61,6 +61,6 @@ def test_the_status_line_tells_the_whole_story_in_one_line(filled):
 
 def test_an_expired_quote_is_no_quote_and_the_dead_are_named(filled):
     line = status_line(Survey(filled).take(NOW_NS + 10 * E9, WALL_NS))
-    assert "no quote QUOTING" in line
+    assert "no quote: QUOTING" in line
     assert "live 0/5" in line
     assert "feed.binance.0=STALLED" in line

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.system.memory_world import stage, twins
+from tests.system.memory_world import Actor, stage, twins
 from tests.system.test_memory_bells import METHODS, pingpong
 from tests.system.test_memory_crash import crash
 from tests.system.test_memory_lives import stop_a_reader
@@ -17,6 +17,11 @@ RESTARTS = 1_000
 HUNT_SECONDS = 20.0
 STOP_SECONDS = 60.0
 WAKES = {"sleep": 2_000, "futex": 50_000, "futex_waitv": 1_000_000}
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    monkeypatch.setattr(Actor, "patience_s", 3600.0)
 
 
 @pytest.mark.parametrize("kind", twins("pure", "steps"))

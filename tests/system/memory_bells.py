@@ -67,7 +67,7 @@ def pingpong(options: argparse.Namespace, twin: Any) -> None:
         board.publish_tagged(0, 1, 0, (0,) * 9)
         segment.ring()
     limit_ns = SOON_NS if options.mutant else LOST_NS
-    while seen < options.trials and not (options.mutant and lost):
+    while seen < options.trials:
         if not options.mutant:
             waiter.load()
         version = theirs.version(0)
@@ -75,8 +75,10 @@ def pingpong(options: argparse.Namespace, twin: Any) -> None:
             waits += 1
             if options.mutant:
                 waiter.load()
-            if not waiter.wait(limit_ns) and theirs.version(0) != seen:
-                lost += 1
+            if not waiter.wait(limit_ns):
+                lost += theirs.version(0) != seen
+                if options.mutant:
+                    break  # Either side's loss stops both.
             continue
         seen = version
         for _ in range(rolls.randrange(40)):  # Move the moment of the ring about.

@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,8 @@ def environment_of(twin: str) -> dict[str, str]:
 class Actor:
     """A process that plays a part of `memory_actor.py` and reports in lines of JSON."""
 
+    patience_s = PATIENCE_S
+
     def __init__(self, part: str, *words: object, twin: str = "pure", **options: object) -> None:
         command = [sys.executable, "-m", "tests.system.memory_actor", part, "--twin", twin]
         for name, value in options.items():
@@ -127,15 +130,22 @@ class Actor:
             cwd=ROOT,
             env=environment_of(twin),
             stdout=subprocess.PIPE,
-            text=True,
         )
+        self._said = b""
         self.pid = self._process.pid
 
     def report(self) -> Any:
-        """The next line it says; fails when it ends without a word."""
+        """The next line it says; fails when it ends, or takes far too long, without a word."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, f"{self.part} ended with {self._process.wait(PATIENCE_S)} and no report"
+        limit = time.monotonic() + self.patience_s
+        while b"\n" not in self._said:
+            left = max(0.0, limit - time.monotonic())
+            ready = select.select([self._process.stdout], [], [], left)[0]
+            assert ready, f"{self.part} said nothing for {self.patience_s} s"
+            more = os.read(self._process.stdout.fileno(), 65536)
+            assert more, f"{self.part} ended with {self.wait()} and no report"
+            self._said += more
+        line, _, self._said = self._said.partition(b"\n")
         return json.loads(line)
 
     def signal(self, number: int) -> None:
