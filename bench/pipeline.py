@@ -3,8 +3,9 @@
 Everything is read from the segments of a real `penstock up` (`bench/stack.py`). Recovery is the
 time from SIGKILL to the first quote that *rests on data of the new process* (its book or reference
 has a later version than the last one of the dead process), not to any quote that happens to stand.
-Wire to wire is taken order by order: when it was decided, less when the newest input of the quote
-behind it came off the socket.
+Wire to wire is the way of quotes that an input caused, from that input's bytes on, and the time
+from quote to order after it: an order that has to wait for the cancel of another one at the venue
+would tell of the venue.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bench.row import Row
 from bench.stack import Stack, cpu_s, rss_mib
 from cache.board import Miss
 from cache.counters import Histogram, bucket_floor
-from cache.layout import OrderState
+from cache.layout import OrderState, Reason
 
 STRATEGY, EXECUTOR = "strategy.maker", "executor.paper"
 FEEDS = {
@@ -34,6 +35,7 @@ FEEDS = {
 BELL = {"PENSTOCK_STRATEGY_TRIGGER": "bell"}
 QUIET_S = 2.0
 LOOK_S = 0.02
+FRESH_NS = 10_000_000
 HISTOGRAMS = (
     ("feed.polymarket.0", Histogram.wire_to_slot_ns),
     ("feed.binance.0", Histogram.wire_to_slot_ns),
@@ -145,44 +147,45 @@ def recoveries(*, repeat: int = 10) -> list[Row]:
 # --- wire to wire -----------------------------------------------------------------------------
 
 
-class OrderWatch:
-    """Follows quotes and orders through memory and gives each new order's way from the wire.
+class QuoteWatch:
+    """Follows the quotes through memory and gives the way from the wire of each that changed.
 
-    An order names the version of the quote that asked for it; the quote says when it was decided
-    and how old its inputs then were, reckoned from the socket.
+    A quote says when its inputs were frozen and how old, reckoned from the socket, they then were.
+    Quotes also change with time alone; the newest input is then long known, and the way from it
+    says nothing. So `woken` holds those whose newest input was younger than FRESH_NS.
     """
 
     def __init__(self, stack: Stack) -> None:
-        self.ns: list[int] = []
+        self.all: list[int] = []
+        self.woken: list[int] = []
         self._stack = stack
-        self._since_ns = time.monotonic_ns()
-        self._wire_ns: dict[tuple[int, int], int] = {}
-        self._seen: set[bytes] = set()
+        self._seen: dict[int, int] = {}
+        self._wish: dict[int, tuple[int, ...]] = {}
 
     def look(self) -> None:
-        """Take what came since the last look: rings of 8 hold a fifth of a second and more."""
-        self._take_quotes()
-        for order in self._stack.board(EXECUTOR, "orders"):
-            key = (order.pair_tag, order.quotes_version)
-            if order.created_ns <= self._since_ns or order.order_id in self._seen:
-                continue
-            self._seen.add(order.order_id)
-            if key in self._wire_ns:
-                self.ns.append(order.created_ns - self._wire_ns[key])
-
-    def _take_quotes(self) -> None:
+        """Take what came since the last look; a ring of 8 holds several looks."""
         segment = self._stack.segment(STRATEGY)
         if segment is None:
             return
         board = segment.board("quotes")
         for slot in range(board.slot_count):
             newest = board.version(slot)
-            for version in range(max(1, newest - board.cell_count + 3), newest + 1):
+            oldest = max(self._seen.get(slot, newest), newest - board.cell_count + 3)
+            for version in range(oldest + 1, newest + 1):
                 quote: Any = board.read_version(slot, version)
-                if isinstance(quote, Miss) or (quote.tag, version) in self._wire_ns:
-                    continue
-                youngest_ns = min(quote.book_age_ns, quote.reference_age_ns)
-                self._wire_ns[quote.tag, version] = quote.recv_ns - youngest_ns
+                if not isinstance(quote, Miss):
+                    self._take(slot, quote)
+            self._seen[slot] = newest
+
+    def _take(self, slot: int, quote: Any) -> None:
+        wish = (quote.bid_px_e9, quote.bid_qty_e9, quote.ask_px_e9, quote.ask_qty_e9)
+        if quote.reason == Reason.QUOTING and wish != self._wish.get(slot, wish):
+            age_ns = min(quote.book_age_ns, quote.reference_age_ns)
+            way_ns = quote.publish_ns - quote.recv_ns + age_ns
+            self.all.append(way_ns)
+            if age_ns < FRESH_NS:
+                self.woken.append(way_ns)
+        self._wish[slot] = wish
 
 
 def _buckets(stack: Stack) -> list[Any]:
@@ -197,30 +200,39 @@ def _percentile(buckets: Any, point: float) -> float | None:
     return bucket_floor(int(np.searchsorted(totals, max(1, point * int(totals[-1]))))) / 1e3
 
 
-def wire_to_wire(*, seconds: float = 120.0, trigger: str = "bell") -> list[Row]:
-    """Run the live model and take the way of every order, beside the segments' histograms."""
-    with Stack(PENSTOCK_STRATEGY_TRIGGER=trigger) as stack:
+def wire_to_wire(*, seconds: float = 180.0, trigger: str = "bell") -> list[Row]:
+    """Run the live model without hysteresis, and take each stage of the way from wire to order."""
+    settings = {"PENSTOCK_STRATEGY_TRIGGER": trigger, "PENSTOCK_STRATEGY_HYSTERESIS_TICKS": "0"}
+    with Stack(**settings) as stack:
         stack.wait_quoting(room_s=15)
         time.sleep(QUIET_S)
-        watch, before, end = OrderWatch(stack), _buckets(stack), time.monotonic() + seconds
+        watch, before, end = QuoteWatch(stack), _buckets(stack), time.monotonic() + seconds
         while time.monotonic() < end:
             watch.look()
             time.sleep(LOOK_S)
-        after = _buckets(stack)
+        stages = [new - old for new, old in zip(_buckets(stack), before, strict=True)]
+    orders = stages[HISTOGRAMS.index((EXECUTOR, Histogram.quote_to_order_ns))]
     rows = []
-    ways = np.array(watch.ns) / 1e3
-    for point, target in ((50, "<= 500" if trigger == "bell" else ""),
-                          (99, "<= 3000" if trigger == "bell" else "")):  # fmt: skip
-        value = float(np.percentile(ways, point)) if len(ways) else None
-        name = f"wire to wire, trigger={trigger}, p{point}"
-        rows.append(Row(name, value, "us", target, f"{len(ways)} orders"))
-    for (role, histogram), old, new in zip(HISTOGRAMS, before, after, strict=True):
-        count = int((new - old).sum())
-        p50, p99 = _percentile(new - old, 0.5), _percentile(new - old, 0.99)
-        beside = f"p99 {p99:,.0f}; n={count}" if p99 is not None else "nothing recorded"
+    for point, limit in ((50, 500), (99, 3000)):
+        way, order = _way(watch.woken, point), _percentile(orders, point / 100)
+        total = way + order if way is not None and order is not None else None
+        target = f"<= {limit}" if trigger == "bell" else ""
+        beside = f"wire -> quote {way or 0:,.0f} (n={len(watch.woken)}), then -> order"
+        name = f"wire to wire, trigger={trigger}, p{point} (stages' percentiles added)"
+        rows.append(Row(name, total, "us", target, beside))
+    name = f"wire -> changed quote, trigger={trigger}, by time too, p50"
+    p50, p99 = _way(watch.all, 50), _way(watch.all, 99)
+    rows.append(Row(name, p50, "us", "", f"p99 {p99 or 0:,.0f}; n={len(watch.all)}"))
+    for (role, histogram), buckets in zip(HISTOGRAMS, stages, strict=True):
+        p50, p99 = _percentile(buckets, 0.5), _percentile(buckets, 0.99)
+        beside = f"p99 {p99:,.0f}; n={int(buckets.sum())}" if p99 is not None else "none recorded"
         name = f"{role} {histogram.name}, trigger={trigger}, p50"
         rows.append(Row(name, p50, "us", "", beside))
     return rows
+
+
+def _way(ways_ns: list[int], point: int) -> float | None:
+    return float(np.percentile(ways_ns, point)) / 1e3 if ways_ns else None
 
 
 # --- memory and CPU ---------------------------------------------------------------------------

@@ -81,7 +81,11 @@ class Stack:
     ) -> None:
         assert self._process is not None
         self._process.terminate()
-        self._process.wait(60)
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # its children halt by themselves then
+            self._process.wait()
         self._output.close()
         for segment in self._segments.values():
             segment.close()
@@ -156,6 +160,5 @@ def cpu_s(pid: int) -> float:
 def rss_mib(pid: int) -> tuple[float, float]:
     """Resident memory of a process in MiB: all of it, and what is its own (anonymous)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    found = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith("Rss", 0)
-             or line.startswith("VmRSS")}  # fmt: skip
+    found = {line.split(":")[0]: line.split()[1] for line in lines if "rss" in line[:5].lower()}
     return int(found["VmRSS"]) / 1024, int(found["RssAnon"]) / 1024

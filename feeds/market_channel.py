@@ -17,8 +17,19 @@ from collections.abc import Callable, Iterable
 from cache.counters import Counter, CounterWriter, Histogram
 from feeds.certificate import Verdict
 from feeds.pair import SNAPSHOT, Pair
-from feeds.polymarket_wire import KNOWN_EVENTS, PONG, Message, Rejection, is_complete, parse
+from feeds.polymarket_wire import (
+    KNOWN_EVENTS,
+    PONG,
+    Cause,
+    Message,
+    Rejection,
+    is_complete,
+    parse,
+)
 from host.clock import wall_ns
+from host.log import get_log
+
+log = get_log("feeds")
 
 STILL_NS = 20_000_000
 """A market that said nothing for so long is not in the middle of a batch."""
@@ -42,7 +53,7 @@ class MarketChannel:
         self._published: Pair | None = None
         self._published_count = 0
         self._change_count = 0
-        self._recorded_ns = 0
+        self._recorded: dict[Pair, int] = {}  # recv_ns of what was recorded last
         self._turn: list[Pair] = []
 
     # --- markets ----------------------------------------------------------------------------
@@ -58,6 +69,7 @@ class MarketChannel:
         if pair is not None:
             self.held.discard(pair)
             self.unsent_depth.discard(pair)
+            self._recorded.pop(pair, None)
             pair.on_down()
         return pair
 
@@ -101,6 +113,7 @@ class MarketChannel:
         """Count a frame that was thrown away; the books it may have been about are SUSPECT."""
         self._counters.add(Counter.feeds_frames_rejected)
         self._counters.add(rejection.cause.value)
+        log.warning("frame_rejected", cause=rejection.cause.name, detail=rejection.detail)
         if rejection.is_harmless:
             return
         named = self.pairs.get(rejection.market)
@@ -117,11 +130,9 @@ class MarketChannel:
         for pair in pairs:
             pair.on_lost()
 
-    def _refuse(self, pair: Pair, cause: Counter) -> bool:
+    def _refuse(self, pair: Pair, cause: Cause, detail: str) -> bool:
         """Throw away an event of a known market, of which part may have been applied."""
-        self._counters.add(Counter.feeds_frames_rejected)
-        self._counters.add(cause)
-        self._lose((pair,))
+        self.on_rejection(Rejection(cause, detail, market=pair.market.condition_id))
         return False
 
     def _on_changes(self, message: Message, recv_ns: int, data: bytes | bytearray) -> bool:
@@ -131,11 +142,11 @@ class MarketChannel:
             return message.market != ""
         changes = message.price_changes
         if changes is None:
-            return self._refuse(pair, Counter.feeds_frames_mistyped)
+            return self._refuse(pair, Cause.MISTYPED, "no changes")
         try:
             is_published = pair.on_changes(message, recv_ns, data)
-        except ValueError:
-            return self._refuse(pair, Counter.feeds_frames_out_of_range)
+        except ValueError as fault:
+            return self._refuse(pair, Cause.OUT_OF_RANGE, str(fault)[:120])
         self._change_count += len(changes)
         if is_published:
             self._published = pair
@@ -166,11 +177,11 @@ class MarketChannel:
             self._counters.add(Counter.feeds_events_unlisted)
             return True
         if not is_complete(message):
-            return self._refuse(pair, Counter.feeds_frames_mistyped)
+            return self._refuse(pair, Cause.MISTYPED, f"{kind} lacks a field")
         try:
             self._dispatch(pair, message, recv_ns, data)
-        except ValueError:
-            return self._refuse(pair, Counter.feeds_frames_out_of_range)
+        except ValueError as fault:
+            return self._refuse(pair, Cause.OUT_OF_RANGE, str(fault)[:120])
         if kind == "book":
             self._counters.add(Counter.feeds_books_applied)
             if books is None:
@@ -234,8 +245,8 @@ class MarketChannel:
         # One value a read, that of its last record, which waited longest: per frame it would cost
         # a tenth of the frame.
         recv_ns = pair.recv_ns
-        if recv_ns != self._recorded_ns:  # else a print, or what a timer published
-            self._recorded_ns = recv_ns
+        if recv_ns != self._recorded.get(pair):  # else a print, or what a timer published
+            self._recorded[pair] = recv_ns
             counters.record(Histogram.wire_to_slot_ns, pair.publish_ns - recv_ns)
             now_ns = wall_ns() - (time.monotonic_ns() - recv_ns)
             counters.record(Histogram.venue_to_wire_ns, now_ns - pair.venue_ts_ns)
@@ -282,3 +293,4 @@ class MarketChannel:
                 self._counters.add(Counter.feeds_hash_matched)
             elif verdict is Verdict.MISMATCHED:
                 self._counters.add(Counter.feeds_hash_mismatched)
+                log.warning("hash_mismatched", slug=pair.market.slug, slot=pair.slot)

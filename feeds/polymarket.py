@@ -264,6 +264,7 @@ class PolymarketFeed:
             self.session.reconnect("whole books do not come")
         elif wanted:
             self._counters.add(Counter.feeds_books_requested, len(wanted))
+            log.warning("books_requested", markets=",".join(p.market.slug for p in wanted))
             self._send(unsubscribe(_tokens(wanted)))
             self._send(subscribe_more(_tokens(wanted)))
 

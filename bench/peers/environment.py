@@ -29,9 +29,10 @@ def is_installed() -> bool:
 def install() -> None:
     """Make the environment; CalledProcessError where that fails."""
     print(f"making {FOLDER.name}: {', '.join(REQUIREMENTS)}", file=sys.stderr)
-    venv.create(FOLDER, with_pip=True)
+    venv.create(FOLDER, with_pip=True, clear=True)
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*command, *REQUIREMENTS], check=True)
+    (FOLDER / ".gitignore").write_text("*\n")
     (FOLDER / ".installed").touch()
 
 

@@ -130,14 +130,14 @@ class Case:
     def run(self) -> int:
         """Take every frame; give the nanoseconds of all."""
         on_book, on_changes = self.on_book, self.on_changes
-        began = time.perf_counter_ns()
+        began = time.thread_time_ns()
         for frame in self.frames:
             event = decode_one(frame)
             if type(event) is PolymarketQuotes:
                 on_changes(event)
             else:
                 on_book(event)
-        return time.perf_counter_ns() - began
+        return time.thread_time_ns() - began
 
     def tops(self) -> dict[str, list[str]]:
         """The best prices it ends with, to compare."""

@@ -217,6 +217,17 @@ def test_the_time_from_wire_to_slot_is_recorded_once_a_read(open_desk, make):
     assert open_desk.reader.counters.buckets(Histogram.wire_to_slot_ns).sum() == before + 1
 
 
+def test_a_print_is_no_time_from_wire_to_slot_whatever_other_markets_do(open_desk, make):
+    trade = {
+        "event_type": "last_trade_price", "market": make.MARKET, "asset_id": make.NO,
+        "price": "0.51", "size": "11", "side": "SELL", "timestamp": str(make.T0),
+    }  # fmt: skip
+    other_book(open_desk, make, BIDS, ASKS)
+    before = open_desk.reader.counters.buckets(Histogram.wire_to_slot_ns).sum()
+    open_desk.feed(trade)
+    assert open_desk.reader.counters.buckets(Histogram.wire_to_slot_ns).sum() == before
+
+
 def test_depth_of_a_held_batch_waits(open_desk, make):
     open_desk.channel.flush_depth()
     assert not open_desk.channel.flush_depth()

@@ -365,6 +365,7 @@ PARTS = (storm, pairs, reuse, hunt, combine, tenant, leave, scribble)
 
 
 def main() -> None:
+    world.die_with_parent()
     from tests.system import memory_bells, memory_crash
 
     parts = {part.__name__: part for part in (*PARTS, *memory_bells.PARTS, *memory_crash.PARTS)}

@@ -9,6 +9,7 @@ import signal
 import time
 from typing import Any
 
+import tests.system.memory_world as world
 from tests.system.memory_actor import Asked, say
 
 LOST_NS = 20_000_000_000
@@ -74,6 +75,8 @@ def pingpong(options: argparse.Namespace, twin: Any) -> None:
         if version == seen:
             waits += 1
             if options.mutant:
+                for _ in range(rolls.randrange(400)):
+                    pass
                 waiter.load()
             if not waiter.wait(limit_ns):
                 lost += theirs.version(0) != seen
@@ -126,6 +129,7 @@ def park(options: argparse.Namespace, twin: Any) -> None:
 def _park_one(options: argparse.Namespace, segment: Any, board: Any, pipe: int) -> None:
     lost = wakes = version = 0
     try:
+        world.die_with_parent()
         waiter = make_bells(options.how, [segment.bell_word])
         while version < options.cells:
             waiter.load()

@@ -119,6 +119,7 @@ def fork(play: Any, *args: Any) -> int:
     if pid:
         return pid
     try:
+        world.die_with_parent()
         play(*args)
     finally:
         os._exit(99)
@@ -191,10 +192,12 @@ class Controller:
         self._judge("clean end", before + burst)
 
     def at_random(self) -> None:
-        """Kill at a random instant, often while the segment is being adopted."""
+        """Kill at a random instant, sometimes while the segment is being adopted."""
         before = self.board.version(0)
         pid = fork(write_and_die, self.options, self.twin, 0, 0)
-        time.sleep(self.random.expovariate(1 / 0.006))
+        if self.random.random() < 0.7:  # Let this one get as far as publishing.
+            world.wait_for(lambda: self.board.version(0) > before)
+        time.sleep(self.random.expovariate(1 / 0.002))
         os.kill(pid, signal.SIGKILL)
         self._bury(pid)
         self._expect(self.board.version(0) >= before, "the version went back")

@@ -7,11 +7,13 @@ the next: a copy that mixes two records, at whatever byte, is not what its versi
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import importlib.util
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -88,6 +90,11 @@ def use_twin(kind: str) -> Any:
 
     board.make_twin(core.core or pure_board)
     return core.core or pure_board
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the one that started it ends, in whatever way."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 @functools.cache

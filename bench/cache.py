@@ -1,0 +1,140 @@
+"""What the boards cost: read, publish, poll, changed; between processes: seen, awake, idle.
+
+Each figure is the least of many rounds, an empty loop taken off: other work on the machine only
+ever adds. Both twins are measured in this process, on shared memory of the kind segments have.
+Between processes `bench/latency.py` measures; peers stand beside ours, in the same run.
+"""
+
+from __future__ import annotations
+
+import gc
+import mmap
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from bench import latency
+from bench.row import Row
+from cache import board, pure_board
+from cache.core import find
+from cache.layout import BBO, PAIR_BBO, BoardSpec, Record, place_boards, tag_of
+
+LOOPS, ROUNDS = 20_000, 40
+TAG = tag_of("bench", "market")
+FIELDS = {
+    "pair_bbo": ("yes_bid_px_e9", "yes_ask_px_e9", "flags", "recv_ns"),
+    "bbo": ("bid_px_e9", "ask_px_e9", "flags", "recv_ns"),
+}
+# Of the C core; in brackets of the pure-Python twin.
+TARGETS = {
+    "read": ("<= 50", "<= 450"),
+    "read and 4 fields": ("<= 140", ""),
+    "publish": ("<= 200", "<= 650"),
+    "poll": ("<= 30", ""),
+}
+SCANS = {8_192: "<= 8", 10_000: "<= 10"}
+
+
+def timed(statement: str, names: dict[str, Any]) -> float:
+    """Nanoseconds of one statement: the least round, less an empty loop."""
+    return max(0.0, _least(statement, names) - _least("pass", names))
+
+
+def _least(statement: str, names: dict[str, Any]) -> float:
+    """The least round of a loop around the statement, its names being local."""
+    arguments = ", ".join(names)
+    source = f"def run({arguments}):\n    for _ in range({LOOPS}):\n        {statement}\n"
+    made: dict[str, Callable[..., None]] = {}
+    exec(source, made)
+    run, best = made["run"], float("inf")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(ROUNDS):
+            begun = time.perf_counter_ns()
+            run(**names)
+            best = min(best, (time.perf_counter_ns() - begun) / LOOPS)
+    finally:
+        gc.enable()
+    return best
+
+
+def example(record: Record) -> tuple[int, ...]:
+    """Values of the size they have in life."""
+    now = time.monotonic_ns()
+    return tuple(
+        0 if field.kind == "u32" else now if field.name.endswith("_ns") else 510_000_000
+        for field in record.fields[3:]
+        if field.name != "reserved"
+    )
+
+
+def board_rows(module: ModuleType, record: Record, *, is_core: bool) -> list[Row]:
+    """The figures of one twin on one record type."""
+    board.make_twin(module)
+    places, total = place_boards((BoardSpec("top", record, 64, 8),))
+    memory = memoryview(mmap.mmap(-1, total))
+    writer = module.Writer(memory, places[0], 1)
+    reader = module.Reader(memory, places[0])
+    writer.assign(3, TAG, 1)
+    values = example(record)
+    writer.publish(3, values)
+    names = {"reader": reader, "writer": writer, "tag": TAG, "values": values}
+    fields = "; ".join(f"top.{name}" for name in FIELDS[record.name])
+    statements = {
+        "read": "reader.read(3, tag)",
+        "read and 4 fields": f"top = reader.read(3, tag); {fields}",
+        "publish": "writer.publish(3, values)",
+        "poll": "reader.version(3)",
+    }
+    twin = "C core" if is_core else "pure Python"
+    return [
+        Row(f"{what}, {record.name}, {twin}", timed(code, names), "ns", TARGETS[what][not is_core])
+        for what, code in statements.items()
+    ]
+
+
+def scan_rows(module: ModuleType, *, is_core: bool) -> list[Row]:
+    """Which of many slots changed."""
+    board.make_twin(module)
+    found = []
+    for slot_count, target in SCANS.items():
+        places, total = place_boards((BoardSpec("top", BBO, slot_count, 4),))
+        memory = memoryview(mmap.mmap(-1, total))
+        scan = module.Reader(memory, places[0]).changed()
+        scan.poll()
+        best = float("inf")
+        for _ in range(2_000):
+            begun = time.perf_counter_ns()
+            scan.poll()
+            best = min(best, time.perf_counter_ns() - begun)
+        twin = "C core" if is_core else "pure Python"
+        name = f"which of {slot_count:,} slots changed, {twin}"
+        found.append(Row(name, best / 1e3, "us", target))
+    return found
+
+
+def numpy_row() -> Row:
+    """The same four fields as a numpy structured scalar, not even validated."""
+    memory = np.zeros(64, PAIR_BBO.dtype)
+    fields = "; ".join(f"int(top['{name}'])" for name in FIELDS["pair_bbo"])
+    value = timed(f"top = memory[3].copy(); {fields}", {"memory": memory})
+    return Row("4 fields of a numpy structured record, unvalidated", value, "ns", "peer")
+
+
+def rows() -> list[Row]:
+    """Measure everything of this module."""
+    core, absence = find("")
+    found = [numpy_row()]
+    if core is None:
+        found += [Row(f"{what}, C core", None, "ns", TARGETS[what][0], absence) for what in TARGETS]
+    twins = [(pure_board, False)] if core is None else [(core, True), (pure_board, False)]
+    for module, is_core in twins:
+        for record in (PAIR_BBO, BBO):
+            found += board_rows(module, record, is_core=is_core)
+        found += scan_rows(module, is_core=is_core)
+    board.make_twin(core or pure_board)
+    return found + latency.rows()
