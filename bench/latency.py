@@ -30,6 +30,13 @@ TAG = 1
 SPIN_COUNT, SPIN_GAP_NS = 20_000, 30_000
 PARK_COUNT, PARK_GAP_S = 3_000, 0.0007
 IDLE_S = 3.0
+SETTLE_S = 1.0
+"""Imports are over then, and numpy's threads have stopped looking for work."""
+PARKED = (
+    ("park", "where the kernel puts it", "<= 10"),
+    ("together", "on the sender's core", ""),
+    ("apart", "on another core, idle", ""),
+)
 PEERS = {"pipe": "pipe", "zeromq": "ZeroMQ", "iceoryx2": "iceoryx2 (Python)"}
 AT = PAIR_BBO.value_names.index("publish_ns")
 
@@ -43,9 +50,20 @@ def pin(cpu: int) -> None:
 # --- the other process ------------------------------------------------------------------------
 
 
+def apart(namespace: str) -> list[int]:
+    """`park`, on a processor of its own: it has to be woken from its idle state first."""
+    pin(1)
+    return park(namespace)
+
+
+def together(namespace: str) -> list[int]:
+    """`park`, on the sender's processor."""
+    pin(0)
+    return park(namespace)
+
+
 def park(namespace: str) -> list[int]:
     """Take the age of each record when it is in hand, parked on the bell in between."""
-    pin(1)
     segment = ReaderSegment.attach(ROLE, namespace=namespace)
     board, waiter = segment.board("top"), make_waiter([segment])
     print("ready", flush=True)
@@ -87,6 +105,7 @@ def idle(namespace: str) -> list[int]:
     """Park on a bell nobody rings; give the processor time used, in us a second."""
     waiter = make_waiter([ReaderSegment.attach(ROLE, namespace=namespace)])
     print("ready", flush=True)
+    time.sleep(SETTLE_S)
     before, begun = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
     while time.monotonic() - begun < IDLE_S:
         waiter.load()
@@ -109,7 +128,9 @@ def measure(part: str) -> list[int]:
     try:
         assert process.stdout is not None
         assert process.stdout.readline(), f"the receiver ended with {process.wait()}"
-        pin(0)
+        time.sleep(SETTLE_S)
+        if part in ("spin", "apart", "together"):
+            pin(0)
         if part != "idle":
             _send(segment, part)
         found: list[int] = json.loads(process.stdout.readline())
@@ -134,7 +155,7 @@ def _send(segment: WriterSegment, part: str) -> None:
         else:
             time.sleep(PARK_GAP_S)
         board.publish_tagged(0, TAG, 0, (*head, clock(), *tail))
-        if part == "park":
+        if part != "spin":
             segment.ring()
 
 
@@ -183,9 +204,10 @@ def rows() -> list[Row]:
     value, text = percentiles(measure("spin"))
     found.append(Row("published -> seen in another process, spinning", value, "us", "<= 1", text))
     found += [peer_row(kind) for kind in PEERS]
-    value, text = percentiles(measure("park"))
-    how = f"{method()}; {text}"
-    found.append(Row("published -> awake in a parked process", value, "us", "<= 10", how))
+    for part, where, target in PARKED:
+        value, text = percentiles(measure(part))
+        name = f"published -> awake in a parked process, {where}"
+        found.append(Row(name, value, "us", target, f"{method()}; {text}"))
     used = measure("idle")[0] / 1e4
     found.append(Row("processor time of a parked process", used, "%", "<= 0.5", method()))
     return found
@@ -193,7 +215,7 @@ def rows() -> list[Row]:
 
 def main() -> int:
     """Play one part and report what was measured."""
-    parts = {"spin": spin, "park": park, "idle": idle}
+    parts = {"spin": spin, "park": park, "apart": apart, "together": together, "idle": idle}
     parser = argparse.ArgumentParser(prog="python -m bench.latency")
     parser.add_argument("part", choices=parts)
     parser.add_argument("--namespace", required=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import mmap
 import os
+import stat
 import time
 
 from cache import segment_file as files
@@ -187,8 +188,12 @@ class ReaderSegment(_Mapped):
             raise SegmentMissing(f"{path} does not exist: is its writer running?") from None
         except PermissionError:
             raise files.foreign(path, os.stat(path).st_uid) from None
+        except OSError as fault:
+            raise files.no_file(path, fault) from None
         try:
             status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise files.no_file(path, None)
             if status.st_uid not in (os.geteuid(), 0):
                 raise files.foreign(path, status.st_uid)
             files.check_head(path, os.pread(descriptor, HEADER.size, 0), status.st_size)

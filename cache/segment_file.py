@@ -86,18 +86,21 @@ def adopt(path: str, boards: tuple[BoardSpec, ...]) -> tuple[mmap.mmap, int] | N
         return None
     except PermissionError:
         raise foreign(path, os.stat(path).st_uid) from None
+    except OSError as fault:
+        raise no_file(path, fault) from None
     status = os.fstat(descriptor)
     if status.st_uid != os.geteuid():
         os.close(descriptor)
         raise foreign(path, status.st_uid)
+    places, total = layout.place_boards(boards)
     try:
         check_head(path, os.pread(descriptor, HEADER.size, 0), status.st_size)
+        memory = mmap.mmap(descriptor, status.st_size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+        found = tuple(read_contents(memoryview(memory)).values())
     except SegmentError:
         os.close(descriptor)
         return None
-    memory = mmap.mmap(descriptor, status.st_size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
-    places, total = layout.place_boards(boards)
-    if status.st_size == total and tuple(read_contents(memoryview(memory)).values()) == places:
+    if status.st_size == total and found == places:
         return memory, descriptor
     memoryview(memory).cast("Q")[HEADER_AT["state"] >> 3] = State.RETIRED
     os.close(descriptor)
@@ -244,6 +247,12 @@ def foreign(path: str, uid: int) -> SegmentForeign:
         f"{path} belongs to uid {uid}, this process runs as uid {os.geteuid()}. "
         "Run as that user, remove the file, or choose another [host] namespace."
     )
+
+
+def no_file(path: str, fault: OSError | None) -> SegmentDamaged:
+    """What stands under a segment's name is a directory, a link or a device."""
+    why = fault.strerror if fault is not None else "it is no regular file"
+    return SegmentDamaged(f"{path} is not a segment ({why}): remove it.")
 
 
 def _check_room(path: str, total: int) -> None:

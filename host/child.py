@@ -35,6 +35,7 @@ class Child:
         self.part = part
         self.phase = ProcessPhase.STOPPED
         self.started_ns = 0
+        self._beat_ns = 0
         self.restart_count = 0
         self.hung_count = 0
         self.exit_code = 0
@@ -113,15 +114,16 @@ class Child:
     def _watch_start(self, now_ns: int) -> None:
         segment = self._own_segment()
         if segment is not None and segment.state == State.RUN:
-            self.phase = ProcessPhase.RUNNING
+            self.phase, self._beat_ns = ProcessPhase.RUNNING, now_ns
             LOG.info("ready", role=self.part.role, ms=(now_ns - self.started_ns) // 1_000_000)
         elif now_ns - self.started_ns > self._settings.start_timeout_s * NS_PER_S:
             self._kill("start_timeout")
 
     def _watch_heartbeat(self, now_ns: int) -> None:
         segment = self._own_segment()
-        beat_ns = segment.heartbeat_ns if segment is not None else self.started_ns
-        if now_ns - beat_ns > self._settings.hang_kill_s * NS_PER_S:
+        if segment is not None:  # Else it was removed: the child notices, and halts by itself.
+            self._beat_ns = segment.heartbeat_ns
+        if now_ns - self._beat_ns > self._settings.hang_kill_s * NS_PER_S:
             self._kill("hung")
 
     def _own_segment(self) -> ReaderSegment | None:

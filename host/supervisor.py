@@ -25,7 +25,7 @@ from types import FrameType
 
 from cache import segment as segments
 from cache.counters import Counter
-from cache.errors import SegmentError
+from cache.errors import PenstockError, SegmentError
 from cache.layout import PROCESS, BoardSpec, ProcessPhase, tag_of
 from cache.segment import WriterSegment
 from host import log, process
@@ -88,8 +88,18 @@ class Supervisor:
                 counters.add(Counter.supervisor_processes_restarted)
         self._start_stage(now_ns)
         self._publish(now_ns)
-        self._view.show(now_ns)
+        self._show(now_ns)
         return 0
+
+    def _show(self, now_ns: int) -> None:
+        """Show what there is; that nobody can see it is no reason to stop trading."""
+        try:
+            self._view.show(now_ns)
+        except OSError as fault:  # The terminal or the pipe is gone: say nothing more.
+            LOG.warning("view_lost", error=fault)
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+        except (ValueError, PenstockError) as fault:
+            LOG.warning("view_failed", error=fault)
 
     def _start_stage(self, now_ns: int) -> None:
         """Start what is to run now; go on to the next stage when this one is ready."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from enum import IntEnum
 
 from cache import segment as segments
 from cache.board import Miss, Snapshot
@@ -103,7 +104,7 @@ class Survey:
         board = self._supervised().get(role)
         row = ProcessRow(role=role, error=error)
         if board is not None:
-            row.phase = ProcessPhase(board.phase).name
+            row.phase = _word(ProcessPhase, board.phase)
             row.restart_count, row.exit_code = board.restart_count, board.exit_code
         if found is None:
             return row
@@ -151,7 +152,7 @@ class Survey:
                 settled = settlements.read(pair.pair_slot, pair.tag)
                 if not isinstance(settled, Miss):
                     _fill(row, settled, ("strike_e9", "twap_e9"))
-                    row.strike_provenance = Provenance(settled.strike_provenance).name
+                    row.strike_provenance = _word(Provenance, settled.strike_provenance)
                 yield row
 
     def _references(self, now_ns: int) -> Iterator[ReferenceRow]:
@@ -192,7 +193,7 @@ class Survey:
                 market, outcome = self._names.get(order.tag, (self._name(order.pair_tag), "?"))
                 row = OrderRow(account=role.partition(".")[2], market=market, outcome=outcome)
                 _fill(row, order, OrderRow.COPIED)
-                row.side, row.state = Side(order.side).name, OrderState(order.state).name
+                row.side, row.state = _word(Side, order.side), _word(OrderState, order.state)
                 row.age_ms = _age_ms(now_ns, order.created_ns)
                 yield row
 
@@ -219,7 +220,7 @@ class Survey:
                 market, outcome = self._names.get(fill.tag, (self._name(fill.pair_tag), "?"))
                 row = FillRow(account=role.partition(".")[2], market=market, outcome=outcome)
                 _fill(row, fill, FillRow.COPIED)
-                row.side, row.is_maker = Side(fill.side).name, bool(fill.is_maker)
+                row.side, row.is_maker = _word(Side, fill.side), bool(fill.is_maker)
                 row.age_ms = _age_ms(now_ns, fill.publish_ns)
                 yield row
 
@@ -266,7 +267,7 @@ def _flags(record: Snapshot, found: ReaderSegment) -> list[str]:
     return [str(flag.name) for flag in Flag if flag in flags]
 
 
-def _word(kind: type[Reason] | type[Outcome], number: int) -> str:
+def _word(kind: type[IntEnum], number: int) -> str:
     return kind(number).name if number in kind._value2member_map_ else str(number)
 
 

@@ -1,7 +1,7 @@
 """The model's markets as the venue's catalogue lists them: market and event objects of 2026.
 
 Lists stand as JSON text inside JSON, amounts as numbers or as text, as Gamma writes them. Official
-prices appear late: `priceToBeat` minutes after the start, `finalPrice` minutes after the end.
+prices appear late: `priceToBeat` some time after the start, `finalPrice` after the end.
 Everything here is written from a contract and what is known of it; nothing is decided.
 """
 

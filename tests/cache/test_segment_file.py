@@ -148,3 +148,28 @@ def test_a_new_file_says_boot_from_the_moment_it_has_its_name(namespace):
     reader = ReaderSegment.attach("feed.x", namespace=namespace)
     assert (reader.state, reader.pid, reader.incarnation) == (State.BOOT, os.getpid(), 0)
     assert 0 <= time.monotonic_ns() - reader.heartbeat_ns < 60 * 10**9
+
+
+def test_a_damaged_table_of_contents_is_replaced_by_its_writer(namespace):
+    _leave(namespace, _patched(_whole(namespace), layout.TOC_OFFSET + 32, "<I", 99))
+    made = WriterSegment.create("feed.x", BOARDS, namespace=namespace)
+    assert ReaderSegment.attach("feed.x", namespace=namespace).board("bbo").slot_count == 4
+    made.close()
+
+
+@pytest.mark.parametrize("what", ["link", "directory"])
+def test_what_is_no_file_is_refused_by_both_and_says_what_to_do(namespace, what):
+    path = segment_path(namespace, "feed.x")
+    if what == "link":
+        os.symlink("/etc/hostname", path)
+    else:
+        os.mkdir(path)
+    try:
+        for attempt in (
+            lambda: ReaderSegment.attach("feed.x", namespace=namespace),
+            lambda: WriterSegment.create("feed.x", BOARDS, namespace=namespace),
+        ):
+            with pytest.raises(SegmentDamaged, match=r"is not a segment .*: remove it"):
+                attempt()
+    finally:
+        os.unlink(path) if what == "link" else os.rmdir(path)

@@ -141,15 +141,15 @@ def test_a_start_in_the_middle_of_a_window_knows_the_strike():
 
 def test_the_catalogue_tells_strike_final_price_and_winner_in_their_time():
     slug = f"btc-updown-5m-{START_S}"
-    model = Model(1, at(100), CALM)
+    model = Model(1, at(10), CALM)
     condition = model.gamma_market(slug)["conditionId"]
 
     def told(seconds):
         model.fast_forward(at(seconds))
         return parse_event(json.dumps(model.gamma_event(slug)).encode(), condition)
 
-    assert told(100).strike_e9 is None
-    assert told(170).strike_e9 is not None
+    assert told(15).strike_e9 is None
+    assert told(25).strike_e9 is not None
     assert told(301).winner == 0
     late = told(470)
     assert (late.final_e9 >= late.strike_e9) == (late.winner == 1)

@@ -170,5 +170,5 @@ def test_a_run_from_recordings_shows_books_and_says_that_there_is_no_strike(
         PENSTOCK_SIM_MODE="replay",
         PENSTOCK_SIM_RECORDINGS=f'["{market}", "{spot}"]',
     )
-    book = r"BTCUSDT 61,\d+.* btc-updown-5m-1776326100 Up 0\.\d+/0\.\d+ .* no quote NO_STRIKE"
+    book = r"BTCUSDT 61,\d+.* btc-updown-5m-1776326100 Up 0\.\d+/0\.\d+ .* no quote: NO_STRIKE"
     pipeline.wait(lambda: pipeline.shows(book), 120)
