@@ -50,8 +50,8 @@ class ModelParams:
     polymarket_wire_ms: float = 12.0
     """From the venue's time stamp to the wire."""
     strike_official_s: int = 20
-    """How long after the start Gamma shows `priceToBeat`, and after the end `finalPrice`. Shorter than
-    at the venue (minutes), so that a run that starts in the middle of a window is soon quoting."""
+    """How long after the start Gamma shows `priceToBeat`, and after the end `finalPrice`: sooner
+    than the venue (minutes), so that a run begun in the middle of a window soon quotes it."""
 
     def __post_init__(self) -> None:
         """Refuse numbers with which the model would not be what it says."""

@@ -172,7 +172,7 @@ def test_no_test_waits_for_a_recording_where_recordings_are_not_named():
 
 
 def test_the_repository_speaks_of_the_product_alone():
-    foreign = re.compile(r"/work/|/tmp/penstock|\bhelper-\d|PENSTOCK_ISSUE")
+    foreign = re.compile(r"/work/|/tmp/penstock/|\bhelper-\d|PENSTOCK_ISSUE")
     for path in (*SOURCES, *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "Makefile"):
         found = foreign.search(path.read_text())
         assert not found, f"{_name(path)}: {found and found.group()}"
