@@ -39,6 +39,7 @@ FRESH_NS = 10_000_000
 HISTOGRAMS = (
     ("feed.polymarket.0", Histogram.wire_to_slot_ns),
     ("feed.binance.0", Histogram.wire_to_slot_ns),
+    (STRATEGY, Histogram.loop_turn_ns),
     (STRATEGY, Histogram.slot_to_quote_ns),
     (EXECUTOR, Histogram.quote_to_order_ns),
     (EXECUTOR, Histogram.wire_to_order_ns),

@@ -70,6 +70,8 @@ class WriterSegment(_Mapped):
         self._boards: dict[str, BoardWriter] = {}
         self._bell = self._view.cast("I")
         self.counters = CounterWriter(self._words)
+        self.replaced = ""
+        """Why what lay under the name could not be adopted; "" where it was, or nothing lay."""
 
     @classmethod
     def create(
@@ -90,11 +92,15 @@ class WriterSegment(_Mapped):
         try:
             for leftover in glob.glob(f"{glob.escape(path)}.tmp.*"):
                 os.unlink(leftover)
-            memory, descriptor = files.adopt(path, boards) or files.make(path, role, boards, mode)
+            left = files.adopt(path, boards)
+            replaced = left if isinstance(left, str) else ""
+            if isinstance(left, str):
+                left = files.make(path, role, boards, mode)
         except BaseException:
             os.close(lock)
             raise
-        made = cls(path, memory, descriptor, lock)
+        made = cls(path, *left, lock)
+        made.replaced = replaced
         made._begin()
         return made
 

@@ -74,8 +74,10 @@ def _writer_pid(path: str) -> str:
 _PID_INDEX = [field.name for field in layout.HEADER_FIELDS].index("pid")
 
 
-def adopt(path: str, boards: tuple[BoardSpec, ...]) -> tuple[mmap.mmap, int] | None:
-    """Map the segment a predecessor left, if it is exactly what is wanted; else None.
+def adopt(path: str, boards: tuple[BoardSpec, ...]) -> tuple[mmap.mmap, int] | str:
+    """Map the segment a predecessor left, if it is exactly what is wanted; else say why not.
+
+    The reason is "" where there was none.
 
     What cannot be adopted is replaced by a new file; readers of the old one see RETIRED, or
     another inode. Raises SegmentForeign: another user's file cannot be replaced.
@@ -83,7 +85,7 @@ def adopt(path: str, boards: tuple[BoardSpec, ...]) -> tuple[mmap.mmap, int] | N
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return None
+        return ""
     except PermissionError:
         raise foreign(path, os.stat(path).st_uid) from None
     except OSError as fault:
@@ -97,14 +99,20 @@ def adopt(path: str, boards: tuple[BoardSpec, ...]) -> tuple[mmap.mmap, int] | N
         check_head(path, os.pread(descriptor, HEADER.size, 0), status.st_size)
         memory = mmap.mmap(descriptor, status.st_size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
         found = tuple(read_contents(memoryview(memory)).values())
-    except SegmentError:
+    except SegmentError as fault:
         os.close(descriptor)
-        return None
+        return str(fault)
     if status.st_size == total and found == places:
         return memory, descriptor
     memoryview(memory).cast("Q")[HEADER_AT["state"] >> 3] = State.RETIRED
     os.close(descriptor)
-    return None
+    return f"{path} has {_sizes(found)}, wanted {_sizes(places)}: other settings made it."
+
+
+def _sizes(places: tuple[BoardPlace, ...]) -> str:
+    """Name boards with their N and K."""
+    specs = [place.spec for place in places]
+    return ", ".join(f"{s.name} {s.slot_count}x{s.cell_count}" for s in specs) or "no boards"
 
 
 def make(path: str, role: str, boards: tuple[BoardSpec, ...], mode: int) -> tuple[mmap.mmap, int]:

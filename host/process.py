@@ -90,6 +90,14 @@ class Suspendable(Protocol):
         """Distrust everything read before: the host slept `gap_ns`."""
 
 
+@runtime_checkable
+class Remaking(Protocol):
+    """A role that makes its removed segment anew instead of ending: nobody would start it again."""
+
+    def remake(self) -> WriterSegment:
+        """Claim the role again, in a new file."""
+
+
 def begin(role: str, path: str | None = None) -> Config:
     """Read the configuration and set the logs up. Raises ConfigError."""
     family.tie()
@@ -105,7 +113,10 @@ def begin(role: str, path: str | None = None) -> Config:
 def claim(config: Config, role: str, boards: tuple[BoardSpec, ...]) -> WriterSegment:
     """Claim the role and make or adopt its segment. Raises AlreadyRunning and its kin."""
     host = config.host
-    return WriterSegment.create(role, boards, namespace=host.namespace, mode=host.mode)
+    made = WriterSegment.create(role, boards, namespace=host.namespace, mode=host.mode)
+    if made.replaced:
+        LOG.warning("segment_replaced", why=made.replaced)
+    return made
 
 
 def guarded(main: Callable[[], int]) -> int:
@@ -139,6 +150,7 @@ class Frame:
         self._hung_up = False
         self.due_ns = 0
         self.on_suspend: Callable[[int], None] | None = None
+        self.remake: Callable[[], WriterSegment] | None = None
         self._config = config
         self._interval_ns = config.host.heartbeat_ms * NS_PER_MS
         self._hang_exit_s = 0.0 if family.is_supervised() else config.host.hang_exit_s
@@ -161,7 +173,13 @@ class Frame:
             self.segment.counters.add(Counter.host_heartbeats_late)
         self._beat_ns = now_ns
         self.due_ns = now_ns + int(self._interval_ns * self._jitter.uniform(1, 2))
-        self.segment.heartbeat(now_ns)
+        try:
+            self.segment.heartbeat(now_ns)
+        except SegmentRemoved as error:
+            if self.remake is None or self.stopping:
+                raise
+            LOG.error("segment_removed", error=error)
+            self.segment = self.remake()
         if family.is_orphan():
             self.request_stop(family.DEATH_SIGNAL)
         if gap_ns := self._suspends.poll():
@@ -224,6 +242,8 @@ def run_role(
     idle = idle or make_idle(config.host.idle, bells if bells is not None else [])
     if isinstance(role, Suspendable):
         frame.on_suspend = role.on_suspend
+    if isinstance(role, Remaking):
+        frame.remake = role.remake
     previous = {number: signal.signal(number, frame.request_stop) for number in STOP_SIGNALS}
     try:
         try:
@@ -237,7 +257,7 @@ def run_role(
             frame.request_stop()
             code = ExitCode.FAULT
         role.on_halt(monotonic_ns())
-        segment.set_state(State.HALT)
+        frame.segment.set_state(State.HALT)
     except Exception:
         code = ExitCode(frame.fail())
     try:
@@ -248,13 +268,13 @@ def run_role(
 
 
 def _turn_until_stopped(frame: Frame, role: Role, idle: IdleStrategy, until_ns: int) -> None:
-    segment, counters = frame.segment, frame.segment.counters
     due = role.due_ns if isinstance(role, Timed) else None
     while not frame.stopping:
         idle.arm()
         now_ns = monotonic_ns()
         work_count = role.poll(now_ns)
-        segment.turn()
+        counters = frame.segment.counters
+        frame.segment.turn()
         if work_count:
             counters.record(Histogram.loop_turn_ns, monotonic_ns() - now_ns)
         else:

@@ -26,7 +26,7 @@ from types import FrameType
 from cache import segment as segments
 from cache.counters import Counter
 from cache.errors import PenstockError, SegmentError
-from cache.layout import PROCESS, BoardSpec, ProcessPhase, tag_of
+from cache.layout import PROCESS, BoardSpec, ProcessPhase, State, tag_of
 from cache.segment import WriterSegment
 from host import log, process
 from host.child import Child
@@ -74,6 +74,15 @@ class Supervisor:
         for slot, child in enumerate(self._children):
             self._board.assign(slot, tag_of("process", child.part.role), 0)
         self._publish(now_ns)
+
+    def remake(self) -> WriterSegment:
+        """Make the process table anew where somebody removed it; the children go on."""
+        self._segment.close()
+        self._segment = process.claim(self._config, SUPERVISOR_ROLE, BOARDS)
+        self._board = self._segment.board("processes")
+        self.on_start(monotonic_ns())
+        self._segment.set_state(State.RUN)
+        return self._segment
 
     def poll(self, now_ns: int) -> int:
         """Watch, restart, start the next stage, publish."""

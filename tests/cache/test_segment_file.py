@@ -1,4 +1,5 @@
 import os
+import re
 import struct
 import time
 
@@ -91,6 +92,7 @@ def test_a_leftover_is_refused_by_readers_and_replaced_by_its_writer(kind, names
     with pytest.raises(error, match=message):
         ReaderSegment.attach("feed.x", namespace=namespace)
     made = WriterSegment.create("feed.x", BOARDS, namespace=namespace)
+    assert re.search(message, made.replaced)
     assert os.stat(path).st_ino != inode
     assert ReaderSegment.attach("feed.x", namespace=namespace).incarnation == 1
     made.close()
@@ -173,3 +175,15 @@ def test_what_is_no_file_is_refused_by_both_and_says_what_to_do(namespace, what)
                 attempt()
     finally:
         os.unlink(path) if what == "link" else os.rmdir(path)
+
+
+def test_a_writer_says_whether_it_replaced_what_lay_there_and_why(namespace):
+    first = WriterSegment.create("feed.x", BOARDS, namespace=namespace)
+    assert first.replaced == ""
+    first.close()
+    same = WriterSegment.create("feed.x", BOARDS, namespace=namespace)
+    assert same.replaced == ""
+    same.close()
+    other = WriterSegment.create("feed.x", BOARDS[:1], namespace=namespace)
+    assert "has bbo 4x8, trades 1x64, wanted bbo 4x8" in other.replaced
+    other.close()

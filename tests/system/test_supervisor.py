@@ -309,3 +309,24 @@ def test_a_supervisor_killed_while_a_child_is_down_leaves_nothing_either(house: 
     process.wait()
     wait_for(lambda: not is_alive(pids[STRATEGY]), 5.0)
     wait_for(lambda: roles(house.namespace) == [], 5.0)
+
+
+def test_everything_removed_from_shared_memory_is_made_again_without_stopping_anything_for_good(
+    house: House,
+) -> None:
+    supervisor = house.start(*FAMILY)
+    before = house.wait_running(*(part[0] for part in FAMILY))
+    for path in Path("/dev/shm").glob(f"{house.namespace}.*"):
+        path.unlink()
+    wait_for(lambda: len(house.table()) == len(FAMILY), 60)
+    wait_for(
+        lambda: all(
+            row[0] != before[name] and row[3] == ProcessPhase.RUNNING
+            for name, row in house.table().items()
+        ),
+        60,
+    )
+    assert supervisor.poll() is None
+    assert all(row[2] != -9 for row in house.table().values()), house.output
+    assert house.stop() == 0, house.output
+    assert roles(house.namespace) == []
