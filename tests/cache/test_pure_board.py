@@ -111,7 +111,7 @@ def writer_states(cell_count, records, crash_at):
             step += 1
             yield version, [list(cell) for cell in cells]
         else:
-            version = following
+            version = version if step == crash_at else following  # dead before W3: again
             step += 1
             yield version, [list(cell) for cell in cells]
 

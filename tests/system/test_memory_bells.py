@@ -1,5 +1,6 @@
 """No wake is lost between processes, whichever way they wait, and however many of them park."""
 
+import errno
 import mmap
 import resource
 import signal
@@ -105,3 +106,13 @@ def test_looking_at_versions_before_bells_loses_wakes_and_is_convicted(method):
         found = [side.report() for side in sides]
     print(f"\n{found}")
     assert any(facts["lost"] for facts in found)
+
+
+@pytest.mark.skipif(CORE is None, reason="without the core nothing parks")
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM])
+def test_where_futex_waitv_is_refused_the_plain_futex_is_used(error):
+    with stage() as play:
+        found = play.play("refused", twin="core", trials=error).report()
+    if "skip" in found:
+        pytest.skip(found["skip"])
+    assert found == {"method": "futex", "timed_out": True, "rang": True}
