@@ -1,22 +1,8 @@
-import os
-import time
-
-import pytest
-
-from cache import segment
 from cache.instruments import Directory
 from cache.layout import INSTRUMENT, BoardSpec, tag_of
 from cache.segment import ReaderSegment, WriterSegment
 
 BOARDS = (BoardSpec("instruments", INSTRUMENT, 8, 4),)
-
-
-@pytest.fixture
-def namespace():
-    name = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
-    yield name
-    for role in segment.roles(name):
-        segment.remove(role, namespace=name)
 
 
 def values(**known):

@@ -3,7 +3,6 @@ import time
 
 import pytest
 
-from cache import segment
 from cache.errors import (
     AlreadyRunning,
     BoardError,
@@ -12,21 +11,11 @@ from cache.errors import (
 )
 from cache.layout import BBO, TRADE, BoardSpec, State, tag_of
 from cache.liveness import Liveness
-from cache.segment import ReaderSegment, WriterSegment, segment_path
+from cache.segment import ReaderSegment, WriterSegment
 
 BOARDS = (BoardSpec("bbo", BBO, 4, 8), BoardSpec("trades", TRADE, 1, 64))
 TAG = tag_of("binance", "BTCUSDT")
 VALUES = tuple(range(1, 1 + len(BBO.value_names)))
-
-
-@pytest.fixture
-def namespace():
-    name = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
-    yield name
-    for role in segment.roles(name):
-        for path in (segment_path(name, role), segment_path(name, role) + ".lock"):
-            if os.path.exists(path):
-                os.unlink(path)
 
 
 @pytest.fixture

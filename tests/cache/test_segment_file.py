@@ -22,16 +22,6 @@ VALUES = tuple(range(1, 1 + len(BBO.value_names)))
 
 
 @pytest.fixture
-def namespace():
-    name = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
-    yield name
-    for role in segment.roles(name):
-        for path in (segment_path(name, role), segment_path(name, role) + ".lock"):
-            if os.path.exists(path):
-                os.unlink(path)
-
-
-@pytest.fixture
 def writer(namespace):
     made = WriterSegment.create("feed.x", BOARDS, namespace=namespace)
     yield made
