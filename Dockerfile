@@ -26,7 +26,7 @@ COPY sim sim
 COPY bench bench
 RUN PENSTOCK_BUILD_CORE=1 /venv/bin/pip install --no-cache-dir --disable-pip-version-check \
         --constraint constraints.txt --editable . \
-    && PENSTOCK_CORE=1 /venv/bin/python -c 'import cache.core' \
+    && PENSTOCK_CORE=1 /venv/bin/python -c 'import cache.core, feeds.core' \
     && /venv/bin/python -m compileall -q venue cache feeds strategy executor host sim bench
 
 # --- run: no compiler, no root ---------------------------------------------------------------------

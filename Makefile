@@ -19,7 +19,7 @@ help:
 	@echo "make clean   remove the virtual environment and what was built"
 
 run: $(VENV)/.installed
-	@$(PY) -m host.cli up $(if $(DURATION),--duration $(DURATION))
+	@$(PY) -m host up $(if $(DURATION),--duration $(DURATION))
 
 test: $(VENV)/.developing
 	@$(PY) -m pytest -q -m "not stress"
@@ -36,7 +36,7 @@ stress: $(VENV)/.developing
 	@$(PY) -m pytest -q -s -m stress
 
 clean:
-	@rm -rf $(VENV) build *.egg-info cache/*.so
+	@rm -rf $(VENV) build *.egg-info cache/*.so feeds/*.so
 
 $(PY):
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing. Install it: sudo apt-get install python3 python3-venv"; exit 1; }
@@ -44,11 +44,11 @@ $(PY):
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv is missing. Install it: sudo apt-get install python3-venv"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml setup.py constraints.txt $(wildcard cache/*.c cache/*.h) | $(PY)
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt $(wildcard cache/*.c cache/*.h feeds/*.c) | $(PY)
 	@echo "installing what penstock runs on (pinned in constraints.txt)"
 	@PIP_CONSTRAINT= $(PIP) --editable .
-	@$(PY) -c 'from cache.core import core; print("C core:", "built" if core else \
-		"not built, the pure-Python boards run instead. For speed: sudo apt-get install gcc python3-dev, then make clean")'
+	@$(PY) -c 'from cache.core import core; from feeds.core import core as books; \
+		print("C core:", "built" if core and books else "not built, pure Python runs instead. For speed: sudo apt-get install gcc python3-dev, then make clean")'
 	@touch $@
 
 $(VENV)/.developing: $(VENV)/.installed

@@ -1,15 +1,15 @@
-"""Builds the optional C core; everything else about the package stands in pyproject.toml.
+"""Builds the optional C cores (boards, books); all else about the package is in pyproject.toml.
 
-PENSTOCK_BUILD_CORE=1 demands the core (a failed build is an error), =0 leaves it out; otherwise it
-is built where a C compiler and the Python headers are found. PENSTOCK_BUILD_STEPS=1 builds the
-variant with step hooks instead, which the crash tests use and nothing installs.
+PENSTOCK_BUILD_CORE=1 demands them (a failed build is an error), =0 leaves them out; otherwise they
+are built where a C compiler and the Python headers are found. PENSTOCK_BUILD_STEPS=1 builds the
+variant of the boards with step hooks instead, which the crash tests use and nothing installs.
 """
 
 import os
 
 from setuptools import Extension, setup
 
-SOURCES = ["cache/_board.c", "cache/_snapshot.c", "cache/_bells.c"]
+SOURCES = ["cache/_board.c", "cache/_snapshot.c", "cache/_bells.c", "cache/_gate.c"]
 HEADERS = ["cache/_board.h", "cache/_layout.h"]
 FLAGS = ["-std=gnu11", "-O3", "-fvisibility=hidden", "-fno-plt", "-Wall", "-Wextra"]
 
@@ -30,4 +30,7 @@ if os.environ.get("PENSTOCK_BUILD_STEPS") == "1":
         define_macros=[("BOARD_STEPS", "1")],
     )
 
-setup(ext_modules=[] if wish == "0" else [core])
+books = Extension("feeds._book", ["feeds/_book.c"], extra_compile_args=FLAGS, optional=wish != "1")
+extensions = [core] if os.environ.get("PENSTOCK_BUILD_STEPS") == "1" else [core, books]
+
+setup(ext_modules=[] if wish == "0" else extensions)

@@ -1,12 +1,12 @@
 """`python -m bench [module ...] [--json]`: measure, and print a table or JSON rows.
 
-Without modules everything is measured that this checkout can measure. `python -m bench peers
---install` makes the peers' own environment, which nothing else does.
+Without modules everything is measured that this checkout can measure, in about twelve minutes;
+`--minutes 10 --repeat 10` is the long form. `python -m bench peers --install` makes the peers' own
+environment, which nothing else does.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.util
 import sys
@@ -14,12 +14,15 @@ from collections.abc import Sequence
 
 from bench.peers import environment
 from bench.row import Row, as_json, as_table
+from host.arguments import Parser, real, whole
+from host.process import guarded
+from host.say import teller
 
-MODULES = ("cache", "feeds", "sockets", "pipeline")
+MODULES = ("cache", "md_cache", "feeds", "sockets", "pipeline")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m bench",
         description="Measure the figures of bench/README.md.",
         epilog="example: python -m bench feeds --json",
@@ -28,10 +31,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("module", nargs="*", help=f"{names}, or peers; none: all that measure")
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     parser.add_argument("--install", action="store_true", help="peers: make their environment")
-    parser.add_argument("--minutes", type=float, default=10.0, help="pipeline: how long it runs")
-    parser.add_argument("--repeat", type=int, default=10, help="pipeline: kills of each process")
     parser.add_argument(
-        "--part", action="append", default=[], help="pipeline: kill, wire, parked or footprint"
+        "--minutes", type=real(0.01, 10_000), default=3.0, help="pipeline: how long it runs"
+    )
+    parser.add_argument(
+        "--repeat", type=whole(1, 10_000), default=5, help="pipeline: kills of each process"
+    )
+    parser.add_argument(
+        "--part", action="append", default=[], help="pipeline: kill, wire, parked, footprint; rate"
     )
     return parser
 
@@ -65,4 +72,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main, teller(sys.argv)))

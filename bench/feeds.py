@@ -2,8 +2,8 @@
 
 Everything runs in this process and on real boards; no socket is part of it (`bench/sockets.py` has
 those). Rounds of ours, of the bare parsers and of the peer take turns, and the least round of each
-is compared: other work on the machine only ever adds. The table of sizes is emptied before each
-round, since the same frames come again, which they do not at a venue.
+is compared: other work on the machine only ever adds. The table of sizes, which the pure twin of
+the books has, is emptied before each round: the same frames come again, as they do not at a venue.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from bench.peers import environment
 from bench.row import Row
 from cache.layout import DEPTH, PAIR_BBO, TRADE, BoardSpec
 from cache.segment import WriterSegment
-from feeds.book import SIZES
+from feeds.core import core
 from feeds.gamma_wire import MarketInfo
 from feeds.market_channel import MarketChannel
 from feeds.pair import Boards, Pair
 from feeds.polymarket_wire import parse
+from feeds.pure_book import SIZES
 from venue.decimals import E9, format_e9
 
 SPECS = (
@@ -175,7 +176,8 @@ def _case_rows(key: str, case: Case, found: dict[str, list[float]]) -> list[Row]
     best = {who: min(values) for who, values in found.items()}
     name = f"{case.name} ({case.level_count:.1f} levels)"
     parsing = f"parse alone {best['parse']:.2f}, orjson {best['orjson']:.2f}"
-    beside = f"{parsing}; median {median(found['ours']):.2f}"
+    twin = "C core" if core is not None else "pure Python"
+    beside = f"{twin}; {parsing}; median {median(found['ours']):.2f}"
     rows = [
         Row(f"{name}: bytes -> PairBbo", best["ours"], "us", TARGETS[key], beside),
         Row(f"{name}: the same, one frame a read", best["singly"], "us", ""),

@@ -1,4 +1,4 @@
-"""A whole Penstock on the simulated venue, for the bench: started, watched through memory, stopped.
+"""A whole Penstock on the simulated venue, for bench and tests: started, watched, stopped.
 
 It is `penstock up` as anybody starts it, in a namespace and on a port of its own. Nothing in it is
 changed but settings, each named where it is given. What is seen of it is read from its segments
@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from cache.board import Miss
 from cache.errors import SegmentError
@@ -25,11 +25,11 @@ from cache.layout import Reason
 from cache.segment import ReaderSegment, remove, roles
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE_S = 180.0
+PATIENCE_S = 240.0
+"""Long: a run may begin shortly before a window ends, and the machine may be busy."""
 WINDOW_S = 300
 
-# Limits so wide that only a window's edges keep the strategy from quoting; a crash loop's brake
-# that sees kills some seconds apart as single ones.
+# Limits so wide that only a window's edges keep the strategy from quoting.
 WIDE = {
     "PENSTOCK_PAPER_QUOTE_PX_MIN": "0.01",
     "PENSTOCK_PAPER_QUOTE_PX_MAX": "0.99",
@@ -38,6 +38,10 @@ WIDE = {
     "PENSTOCK_PAPER_MARKET_QTY_MAX": "100000",
     "PENSTOCK_PAPER_MARKET_LOSS_MAX": "100000",
     "PENSTOCK_PAPER_TOTAL_LOSS_MAX": "100000",
+}
+
+# A crash loop's brake that sees kills some seconds apart as single ones.
+PATIENT = {
     "PENSTOCK_SUPERVISOR_RESTART_WINDOW_S": "1.0",
     "PENSTOCK_SUPERVISOR_RESTART_COUNT_MAX": "100",
 }
@@ -54,17 +58,18 @@ def free_port() -> int:
 class Stack:
     """`penstock up` in a namespace of its own; a context manager that leaves nothing behind."""
 
-    def __init__(self, **settings: str) -> None:
-        self.namespace = f"bench-{uuid.uuid4().hex[:8]}"
+    def __init__(self, *words: str, **settings: str) -> None:
+        """`words` go to the command line, `settings` to the environment."""
+        self.namespace = f"stack-{uuid.uuid4().hex[:8]}"
         own = {"PENSTOCK_HOST_NAMESPACE": self.namespace, "PENSTOCK_SIM_PORT": str(free_port())}
+        self._command = [sys.executable, "-m", "host", "up", *words]
         self._environ = os.environ | own | WIDE | settings
         self._segments: dict[str, ReaderSegment] = {}
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Stack:
+    def __enter__(self) -> Self:
         self._output = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "host.cli", "up", "--plain"],
+        self.process = subprocess.Popen(
+            self._command,
             cwd=ROOT,
             env=self._environ,
             stdout=self._output,
@@ -79,13 +84,12 @@ class Stack:
         fault: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        assert self._process is not None
-        self._process.terminate()
+        self.process.terminate()
         try:
-            self._process.wait(60)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
-            self._process.kill()  # its children halt by themselves then
-            self._process.wait()
+            self.process.kill()  # its children halt by themselves then
+            self.process.wait()
         self._output.close()
         for segment in self._segments.values():
             segment.close()
@@ -93,9 +97,9 @@ class Stack:
             remove(role, namespace=self.namespace)
 
     def said(self) -> str:
-        """The end of what the processes wrote."""
-        self._output.seek(0)
-        return self._output.read().decode(errors="replace")[-3000:]
+        """What the processes wrote."""
+        end = os.fstat(self._output.fileno()).st_size  # Their own offset is not to be moved.
+        return os.pread(self._output.fileno(), end, 0).decode(errors="replace")
 
     # --- what is in memory ----------------------------------------------------------------------
 
@@ -135,13 +139,13 @@ class Stack:
     # --- waiting --------------------------------------------------------------------------------
 
     def wait(
-        self, what: Callable[[], Any], *, timeout_s: float = PATIENCE_S, every_s: float = 0.001
+        self, what: Callable[[], Any], *, timeout_s: float = PATIENCE_S, every_s: float = 0.02
     ) -> Any:
         """Look until there is something; TimeoutError with what the processes wrote."""
         limit = time.monotonic() + timeout_s
         while not (found := what()):
             if time.monotonic() > limit:
-                raise TimeoutError(f"waited {timeout_s} s in vain; {self.said()}")
+                raise TimeoutError(f"waited {timeout_s} s in vain; {self.said()[-3000:]}")
             time.sleep(every_s)
         return found
 

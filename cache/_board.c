@@ -388,7 +388,7 @@ static int refuse(const LayoutRecord *layout, const LayoutField *field, PyObject
 {
     PyErr_Clear();
     PyErr_Format(struct_error, "%s.%s: %R does not fit %s of %d bytes", layout->name, field->name,
-                 value, field->kind == KIND_TEXT ? "text" : "an integer", (int)field->width);
+                 value, field->kind >= KIND_TEXT ? "bytes" : "an integer", (int)field->width);
     return -1;
 }
 
@@ -439,7 +439,7 @@ static int encode(Board *self, PyObject *values, uint64_t *stage)
     for (int i = 3; !failed && i < self->kind->published_count; i++) {
         const LayoutField *field = &layout->fields[i];
         char *to = (char *)stage + field->offset;
-        if (field->kind == KIND_TEXT) {
+        if (field->kind >= KIND_TEXT) {
             if ((failed = store_text(field, *item, to)))
                 refuse(layout, field, *item);
             item++;
@@ -728,7 +728,7 @@ static int module_exec(PyObject *module)
     board_error = Py_NewRef(PyExc_ValueError); /* Until configure() names a better one. */
     miss_never = Py_NewRef(Py_None), miss_busy = Py_NewRef(Py_None);
     miss_other_tag = Py_NewRef(Py_None);
-    if (snapshots_add(module) < 0 || bells_add(module) < 0
+    if (snapshots_add(module) < 0 || bells_add(module) < 0 || gate_add(module) < 0
         || add_type(module, "Reader", &reader_spec) < 0
         || add_type(module, "Writer", &writer_spec) < 0
         || add_type(module, "Scan", &scan_spec) < 0)

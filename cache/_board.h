@@ -1,7 +1,7 @@
 /* What the files of the C core share: snapshots, and the types each file adds to the module.
  *
  * _snapshot.c: the snapshot types. _board.c: readers, writers, the change scan, the module.
- * _bells.c: ringing and waiting. The layout comes from _layout.h alone.
+ * _bells.c: ringing and waiting. _gate.c: the gate. The layout comes from _layout.h alone.
  */
 
 #ifndef PENSTOCK_BOARD_H
@@ -68,8 +68,16 @@ static inline Snapshot *snapshot_alloc(Kind *kind)
     return snap;
 }
 
+void snapshot_dealloc(PyObject *self);
+
+static inline int is_snapshot(PyObject *object)
+{
+    return Py_TYPE(object)->tp_dealloc == snapshot_dealloc;
+}
+
 /* Each adds its types to the module; -1 with an exception set when it cannot. */
 int snapshots_add(PyObject *module);
 int bells_add(PyObject *module);
+int gate_add(PyObject *module);
 
 #endif

@@ -5,14 +5,14 @@
 
 #include <stdint.h>
 
-#define LAYOUT_VERSION 1
-#define LAYOUT_HASH UINT64_C(0xd64e3381fdab277f)
+#define LAYOUT_VERSION 2
+#define LAYOUT_HASH UINT64_C(0xd6112e65e23a3836)
 #define HEADER_INCARNATION 64
 #define HEADER_BELL 128
 #define RECORD_COUNT 13
 #define RECORD_BYTES_MAX 768
 
-typedef enum { KIND_U64, KIND_I64, KIND_U32, KIND_I32, KIND_TEXT } FieldKind;
+typedef enum { KIND_U64, KIND_I64, KIND_U32, KIND_I32, KIND_TEXT, KIND_RAW } FieldKind;
 
 typedef struct {
     const char *name;
@@ -228,7 +228,9 @@ static const LayoutField FEATURES_FIELDS[] = {
      "last sampled return over its own standard deviation"},
     {"sample_count", KIND_U64, 112, 8, 1,
      "clock samples behind sigma; few mean it is not to be used"},
-    {"reserved", KIND_TEXT, 120, 8, 1,
+    {"known", KIND_U32, 120, 4, 1,
+     "bits of Known: what else here is known; the rest is 0"},
+    {"reserved", KIND_TEXT, 124, 4, 1,
      "zero"},
 };
 
@@ -428,8 +430,8 @@ static const LayoutField TARGET_QUOTES_FIELDS[] = {
      "Reason"},
     {"keep", KIND_U32, 180, 4, 1,
      "1: keep resting orders, place none (a short SUSPECT)"},
-    {"reserved", KIND_TEXT, 184, 8, 1,
-     "zero"},
+    {"cause_ns", KIND_I64, 184, 8, 1,
+     "recv_ns of the newest input that was new to it; 0 none, or renewed"},
 };
 
 static const LayoutField POSITION_FIELDS[] = {
@@ -494,8 +496,8 @@ static const LayoutField WORKING_ORDER_FIELDS[] = {
      "bits of Flag"},
     {"proof", KIND_U32, 60, 4, 1,
      "what last proved the book: Proof"},
-    {"order_id", KIND_TEXT, 64, 32, 1,
-     "the venue's order id, raw bytes; of paper, a number"},
+    {"order_id", KIND_RAW, 64, 32, 1,
+     "hash of the signed order, the venue's id; of paper, a number"},
     {"pair_tag", KIND_U64, 96, 8, 1,
      "tag of the market"},
     {"px_e9", KIND_I64, 104, 8, 1,
@@ -514,11 +516,23 @@ static const LayoutField WORKING_ORDER_FIELDS[] = {
      "version of the PairBbo those rested on"},
     {"reference_version", KIND_U64, 160, 8, 1,
      "version of the Bbo those rested on"},
-    {"side", KIND_U32, 168, 4, 1,
+    {"book_age_ns", KIND_I64, 168, 8, 1,
+     "age of that PairBbo when the quotes were decided"},
+    {"reference_age_ns", KIND_I64, 176, 8, 1,
+     "age of that Bbo when the quotes were decided"},
+    {"decided_ns", KIND_I64, 184, 8, 1,
+     "the strategy froze its inputs, CLOCK_MONOTONIC"},
+    {"quoted_ns", KIND_I64, 192, 8, 1,
+     "the quotes were published, CLOCK_MONOTONIC"},
+    {"cause_ns", KIND_I64, 200, 8, 1,
+     "their cause_ns if they were new to this order's decision, else 0"},
+    {"side", KIND_U32, 208, 4, 1,
      "Side"},
-    {"state", KIND_U32, 172, 4, 1,
+    {"state", KIND_U32, 212, 4, 1,
      "OrderState"},
-    {"reserved", KIND_TEXT, 176, 16, 1,
+    {"outcome_index", KIND_U32, 216, 4, 1,
+     "the token: 0 first (Yes, Up), 1 second"},
+    {"reserved", KIND_TEXT, 220, 36, 1,
      "zero"},
 };
 
@@ -543,7 +557,7 @@ static const LayoutField FILL_FIELDS[] = {
      "bits of Flag"},
     {"proof", KIND_U32, 60, 4, 1,
      "what last proved the book: Proof"},
-    {"order_id", KIND_TEXT, 64, 32, 1,
+    {"order_id", KIND_RAW, 64, 32, 1,
      "the order"},
     {"fill_id", KIND_U64, 96, 8, 1,
      "number of the fill within the account"},
@@ -563,7 +577,9 @@ static const LayoutField FILL_FIELDS[] = {
      "1 maker, 0 taker"},
     {"book_version", KIND_U64, 152, 8, 1,
      "version of the PairBbo when it was filled"},
-    {"reserved", KIND_TEXT, 160, 32, 1,
+    {"outcome_index", KIND_U32, 160, 4, 1,
+     "the token: 0 first (Yes, Up), 1 second"},
+    {"reserved", KIND_TEXT, 164, 28, 1,
      "zero"},
 };
 
@@ -616,7 +632,7 @@ static const LayoutRecord LAYOUT_RECORDS[RECORD_COUNT] = {
     {4, "trade", "cache._board.TradeSnapshot",
      128, 16, 12, TRADE_FIELDS},
     {5, "features", "cache._board.FeaturesSnapshot",
-     128, 18, 14, FEATURES_FIELDS},
+     128, 19, 15, FEATURES_FIELDS},
     {6, "sample", "cache._board.SampleSnapshot",
      128, 13, 9, SAMPLE_FIELDS},
     {7, "instrument", "cache._board.InstrumentSnapshot",
@@ -624,13 +640,13 @@ static const LayoutRecord LAYOUT_RECORDS[RECORD_COUNT] = {
     {8, "settlement", "cache._board.SettlementSnapshot",
      128, 19, 15, SETTLEMENT_FIELDS},
     {9, "target_quotes", "cache._board.TargetQuotesSnapshot",
-     192, 27, 23, TARGET_QUOTES_FIELDS},
+     192, 27, 24, TARGET_QUOTES_FIELDS},
     {10, "position", "cache._board.PositionSnapshot",
      128, 19, 16, POSITION_FIELDS},
     {11, "working_order", "cache._board.WorkingOrderSnapshot",
-     192, 23, 19, WORKING_ORDER_FIELDS},
+     256, 29, 25, WORKING_ORDER_FIELDS},
     {12, "fill", "cache._board.FillSnapshot",
-     192, 21, 17, FILL_FIELDS},
+     192, 22, 18, FILL_FIELDS},
     {13, "process", "cache._board.ProcessSnapshot",
      192, 18, 14, PROCESS_FIELDS},
 };

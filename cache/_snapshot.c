@@ -9,7 +9,7 @@
 Kind kinds[RECORD_COUNT];
 static PyTypeObject *snapshot_base;
 
-static void snapshot_dealloc(PyObject *self)
+void snapshot_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     Kind *kind = ((Snapshot *)self)->kind;
@@ -61,6 +61,13 @@ static PyObject *snapshot_text(PyObject *self, void *closure)
     while (length && !text[length - 1])
         length--;
     return PyUnicode_DecodeUTF8(text, length, "replace");
+}
+
+static PyObject *snapshot_bytes(PyObject *self, void *closure)
+{
+    const LayoutField *field = closure;
+    const char *raw = (char *)((Snapshot *)self)->words + field->offset;
+    return PyBytes_FromStringAndSize(raw, field->width);
 }
 
 static inline PyObject *element(const char *at, FieldKind kind)
@@ -196,10 +203,13 @@ static int kind_init(Kind *kind, const LayoutRecord *layout)
     };
     for (int i = 0; i < layout->field_count; i++) {
         const LayoutField *field = &layout->fields[i];
-        if (field->kind == KIND_TEXT || field->count > 1)
-            *getset++ = (PyGetSetDef){
-                field->name, field->kind == KIND_TEXT ? snapshot_text : snapshot_array, NULL,
-                field->text, (void *)field};
+        getter get = field->kind == KIND_TEXT  ? snapshot_text
+                     : field->kind == KIND_RAW ? snapshot_bytes
+                     : field->count > 1        ? snapshot_array
+                                               : NULL;
+        if (get)
+            *getset++ =
+                (PyGetSetDef){field->name, get, NULL, field->text, (void *)field};
         else {
             size_t offset = offsetof(Snapshot, words) + field->offset;
             *member++ = (PyMemberDef){field->name, codes[field->kind], offset, READONLY,

@@ -8,11 +8,13 @@ Ids are positions in the segment and only ever appended.
 from __future__ import annotations
 
 from enum import IntEnum
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from cache import layout
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Counter(IntEnum):
@@ -31,6 +33,8 @@ class Counter(IntEnum):
     cache_stream_overrun = 2, "A stream reader was lapped or met a new incarnation."
     cache_stream_lost = 3, "A record a stream reader never saw."
     cache_segment_reattached = 4, "A segment was replaced and attached again."
+    cache_record_unreadable = 5, "A record held what cannot be; it was left out."
+    cache_updates_refused = 6, "A cache was given what cannot be published: nothing changed."
     feeds_frames_received = 10, "A frame came from a socket."
     feeds_bytes_received = 11, "A byte came from a socket."
     feeds_frames_rejected = 12, "A frame was thrown away; the causes follow."
@@ -71,6 +75,16 @@ class Counter(IntEnum):
     feeds_strikes_revised = 47, "An official strike differed from the one of the stream."
     feeds_books_outrun = 48, "A token's book fell behind its sibling's: shown as its mirror."
     feeds_books_requested = 49, "A whole book was asked for again: state may have been lost."
+    feeds_samples_filled = 50, "A second that was not sampled took the close of its candle."
+    feeds_requests_failed = 51, "A REST request failed, or its answer was of no use."
+    feeds_ids_refused = 52, "An id lay too far above the last one: its event was left out."
+    feeds_tops_doubted = 53, "A top lay too far from the last trusted one: SUSPECT until confirmed."
+    feeds_tops_contradicted = 54, "Trades went on printing beyond the top: SUSPECT until the next."
+    feeds_twap_refused = 55, "A point of the settlement price was refused: its time or price."
+    feeds_polls_taken = 56, "A polled service told something new, and it was published."
+    feeds_polls_unchanged = 57, "A polled service told the same again: no proof that it is alive."
+    feeds_polls_refused = 58, "A polled service's answer was thrown away: the log says why."
+    feeds_polls_failed = 59, "A polled service did not answer, or too late."
     strategy_ticks_run = 60, "The strategy ran once."
     strategy_quotes_published = 61, "Target quotes were published."
     strategy_quotes_withheld = 62, "A tick ended without a quote; the reason is on the board."
@@ -110,6 +124,34 @@ class Counter(IntEnum):
     supervisor_processes_restarted = 161, "A process was started again after an exit."
     supervisor_processes_hung = 162, "A process without heartbeat was killed."
     supervisor_processes_failed = 163, "A process crashed too often and is left alone."
+    cache_md_hits = 180, "A REST snapshot was served at once."
+    cache_md_hits_stale = 181, "It was past its time, and was being refreshed."
+    cache_md_misses = 182, "No REST snapshot could be served at once."
+    cache_md_refreshes_failed = 183, "A try to fetch a REST snapshot failed."
+    cache_md_refreshes_outdated = 184, "A REST snapshot was outdated before it came: thrown away."
+    cache_md_evicted = 185, "A symbol's REST snapshot made room for another's."
+    cache_md_invalidated = 186, "A symbol's REST snapshot was thrown away on purpose."
+    cache_md_refused = 187, "A read was too deep, or more symbols were waited for than fit."
+    cache_book_hits = 200, "A book was asked for and served."
+    cache_book_misses_not_subscribed = 201, "No book: nobody lists the token."
+    cache_book_misses_not_ready = 202, "No book: warming up, resynchronising, in doubt, or no feed."
+    cache_book_misses_stale = 203, "No book: its evidence was older than the policy allows."
+    cache_book_misses_never_seen = 204, "No book: none has come yet."
+    cache_book_misses_crossed = 205, "No book: it was crossed."
+    cache_book_snapshots_applied = 206, "A snapshot replaced a book of the store."
+    cache_book_snapshots_rejected = 207, "A snapshot was outdated, too old, crossed or no book."
+    cache_book_deltas_applied = 208, "A delta was applied to a book of the store."
+    cache_book_gaps_seen = 209, "Updates were missing before a delta: the book was reset."
+    cache_book_resets_crossed = 210, "A book would have crossed: it was reset."
+    cache_book_age_ns = 211, "Not a count: ages of all books served, summed."
+    cache_book_age_10ms = 212, "A book served was 0 to 10 ms old."
+    cache_book_age_50ms = 213, "A book served was 10 to 50 ms old."
+    cache_book_age_100ms = 214, "A book served was 50 to 100 ms old."
+    cache_book_age_250ms = 215, "A book served was 100 to 250 ms old."
+    cache_book_age_500ms = 216, "A book served was 250 to 500 ms old."
+    cache_book_age_1000ms = 217, "A book served was 500 to 1000 ms old."
+    cache_book_age_5000ms = 218, "A book served was 1 to 5 s old."
+    cache_book_age_more = 219, "A book served was older than 5 s: quiet, and proven."
 
 
 class Histogram(IntEnum):
@@ -124,9 +166,9 @@ class Histogram(IntEnum):
         return made
 
     wire_to_slot_ns = 0, "Bytes received to record published."
-    slot_to_quote_ns = 1, "Newest input record published to target quotes published."
+    slot_to_quote_ns = 1, "Input that caused other target quotes published to those published."
     quote_to_order_ns = 2, "Target quotes published to order decided."
-    wire_to_order_ns = 3, "Bytes of the deciding book received to order decided."
+    wire_to_order_ns = 3, "Bytes of the input that caused the quotes received to order decided."
     loop_turn_ns = 4, "One turn of the main loop that found work."
     venue_to_wire_ns = 5, "Event time of the venue to bytes received, clocks as they are."
 
@@ -137,10 +179,11 @@ assert max(Histogram) < layout.HISTOGRAM_COUNT
 
 def bucket_of(value_ns: int) -> int:
     """The bucket a value falls into; negative values count as 0."""
-    if value_ns < 0:
-        value_ns = 0
-    shift = max(0, value_ns.bit_length() - 5)
-    return min((shift << 4) + (value_ns >> shift), layout.BUCKET_COUNT - 1)
+    if value_ns < 32:
+        return value_ns if value_ns > 0 else 0
+    shift = value_ns.bit_length() - 5
+    bucket = (shift << 4) + (value_ns >> shift)
+    return bucket if bucket < layout.BUCKET_COUNT else layout.BUCKET_COUNT - 1
 
 
 def bucket_floor(bucket: int) -> int:
@@ -155,19 +198,21 @@ class CounterWriter:
     """The one writer of a segment's counters; belongs to one thread."""
 
     def __init__(self, words: memoryview) -> None:
-        self._words = words
-        self._counters_at = layout.COUNTERS_OFFSET // 8
-        self._histograms_at = layout.HISTOGRAMS_OFFSET // 8
+        self._counters = words[layout.COUNTERS_OFFSET // 8 :]
+        self._histograms = words[layout.HISTOGRAMS_OFFSET // 8 :]
+
+    def __getitem__(self, counter: Counter) -> int:
+        value: int = self._counters[counter]
+        return value
 
     def add(self, counter: Counter, count: int = 1) -> None:
-        self._words[self._counters_at + counter] += count
+        self._counters[counter] += count
 
     def set(self, counter: Counter, value: int) -> None:
-        self._words[self._counters_at + counter] = value
+        self._counters[counter] = value
 
     def record(self, histogram: Histogram, value_ns: int) -> None:
-        at = self._histograms_at + histogram * layout.BUCKET_COUNT
-        self._words[at + bucket_of(value_ns)] += 1
+        self._histograms[histogram * layout.BUCKET_COUNT + bucket_of(value_ns)] += 1
 
 
 class CounterReader:
@@ -186,11 +231,15 @@ class CounterReader:
 
     def buckets(self, histogram: Histogram) -> NDArray[np.uint64]:
         """A copy of the buckets."""
+        import numpy as np
+
         at = layout.HISTOGRAMS_OFFSET // 8 + histogram * layout.BUCKET_COUNT
         return np.array(self._words[at : at + layout.BUCKET_COUNT], dtype=np.uint64)
 
     def percentiles(self, histogram: Histogram, *points: float) -> tuple[int, ...] | None:
         """Values in ns below which `points` (0 to 1) of all lie; None when nothing was recorded."""
+        import numpy as np
+
         totals = np.cumsum(self.buckets(histogram))
         if not totals[-1]:
             return None

@@ -10,6 +10,7 @@
     │   ├── SegmentForeign           belongs to another user
     │   └── SharedMemoryFull         /dev/shm cannot hold it
     ├── BoardError                   wrong board name, record type or slot
+    ├── UpdateRefused                what a cache was to publish cannot be
     └── UnsupportedMachine           this CPU needs the C core
 
 Each message says what was found, what was wanted and what to change. It imports nothing.
@@ -54,6 +55,10 @@ class SharedMemoryFull(SegmentError):
 
 class BoardError(PenstockError):
     """A board was asked for something it does not have."""
+
+
+class UpdateRefused(PenstockError, ValueError):
+    """What a cache was given cannot be published; the message begins with the key at fault."""
 
 
 class UnsupportedMachine(PenstockError):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 STAMP_COUNT = 3
 """tag, incarnation, generation: the first fields, which the board stores by itself."""
@@ -18,7 +20,7 @@ STAMP_COUNT = 3
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: `kind` is u64, i64, u32, i32 or sN (N bytes of UTF-8, zero padded)."""
+    """One field: u64, i64, u32, i32, sN (N bytes of UTF-8, zero padded) or bN (N raw bytes)."""
 
     name: str
     kind: str
@@ -30,8 +32,16 @@ class Field:
         return self.kind[0] == "s"
 
     @property
+    def is_raw(self) -> bool:
+        return self.kind[0] == "b"
+
+    @property
+    def is_number(self) -> bool:
+        return self.kind[0] in "ui"
+
+    @property
     def width(self) -> int:
-        return int(self.kind[1:]) if self.is_text else int(self.kind[1:]) // 8
+        return int(self.kind[1:]) // 8 if self.is_number else int(self.kind[1:])
 
     @property
     def size(self) -> int:
@@ -39,18 +49,19 @@ class Field:
 
     @property
     def alignment(self) -> int:
-        return 1 if self.is_text else self.width
+        return self.width if self.is_number else 1
 
     @property
     def code(self) -> str:
-        if self.is_text:
+        if not self.is_number:
             return f"{self.width}s"
         one = {"u64": "Q", "i64": "q", "u32": "I", "i32": "i"}[self.kind]
         return one * self.count
 
     @property
     def numpy_type(self) -> str | tuple[str, tuple[int]]:
-        base = f"S{self.width}" if self.is_text else f"<{self.kind[0]}{self.width}"
+        letter = {"s": "S", "b": "V"}.get(self.kind[0], f"<{self.kind[0]}")
+        base = f"{letter}{self.width}"
         return base if self.count == 1 else (base, (self.count,))
 
 
@@ -87,6 +98,8 @@ class Record:
 
     @cached_property
     def dtype(self) -> np.dtype[np.void]:
+        import numpy as np
+
         made = np.dtype([(field.name, field.numpy_type) for field in self.fields])
         assert made.itemsize == self.size
         return made

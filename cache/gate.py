@@ -4,18 +4,22 @@ A reader hands over what it read, what it knows of the writer, and the clock; it
 with a `Trust`. The worst that holds wins. LIVE and QUIET may be quoted on, a short SUSPECT keeps
 orders and places none, anything else cancels; cancelling is always allowed.
 
-Age is judged of the *evidence* (the link, the book's own proof, its siblings), not of the last
-change: a quiet market is not a frozen one. A time in the future proves nothing, so the clock has to
-be read after the boards. Pure: no clock, no memory, no memory of earlier calls.
+Age is judged of the *evidence*, not of the last change: a quiet market is not a frozen one. That
+the connection delivers is proven by whatever came over it (the link, the siblings); that this book
+is still the venue's is proven by its own changes and witnesses alone, for a frozen token stands
+among busy siblings on a link that answers. A time in the future proves nothing, so the clock has
+to be read after the boards. Pure: no clock, no memory, no memory of earlier calls.
+
+`gate` is the C core's (`_gate.c`) or its twin `pure_gate`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cache.board import Miss, Snapshot
+from cache.core import core
 from cache.layout import Flag, Proof
 from cache.liveness import Liveness
 
@@ -40,21 +44,25 @@ class Trust(IntEnum):
 
     @property
     def is_quotable(self) -> bool:
-        return self >= Trust.QUIET
+        return self >= _QUIET
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How old evidence may be, and how late a venue's events may come, for one way of trading."""
+class Policy(NamedTuple):
+    """How old evidence may be, and how late a venue's events may come, for one way of trading.
+
+    `evidence_ns_max`: of the connection, and of a book that is LIVE. `quiet_ns_max`: of a book that
+    does not change; feeds have such books witnessed about once a second.
+    """
 
     name: str
     evidence_ns_max: int
     lag_ns_max: int
+    quiet_ns_max: int
 
 
-LATENCY_ARB = Policy("latency_arb", 500 * MS, 1_000 * MS)
-FAST15M = Policy("fast15m", 1_500 * MS, 3_000 * MS)
-LONG = Policy("long", 5_000 * MS, 10_000 * MS)
+LATENCY_ARB = Policy("latency_arb", 500 * MS, 1_000 * MS, 2_500 * MS)
+FAST15M = Policy("fast15m", 1_500 * MS, 3_000 * MS, 5_000 * MS)
+LONG = Policy("long", 5_000 * MS, 10_000 * MS, 15_000 * MS)
 POLICIES = {policy.name: policy for policy in (LATENCY_ARB, FAST15M, LONG)}
 
 
@@ -84,9 +92,19 @@ _OF_WRITER = {
 
 _OF_MISS = {Miss.NEVER: Trust.NEVER_SEEN, Miss.OTHER_TAG: Trust.NOT_SUBSCRIBED}
 
+# Plain integers: an enumeration's own `&` takes twenty times as long.
+_RESOLVED = int(Flag.RESOLVED)
+_RESYNC = int(Flag.RESYNC)
+_WARMUP = int(Flag.WARMUP)
+_CROSSED = int(Flag.CROSSED)
+_SUSPECT = int(Flag.SUSPECT)
+_SNAPSHOT = int(Proof.SNAPSHOT)
+_STALLED = int(Trust.STALLED)
+_QUIET = int(Trust.QUIET)
 
-def gate(
-    book: Snapshot | Miss | None, policy: Policy, now_ns: int, *, witness: Witness
+
+def pure_gate(
+    book: Snapshot | Miss | None, policy: Policy, now_ns: int, witness: Witness
 ) -> tuple[Snapshot | None, Trust]:
     """Judge a top of book (`Bbo` or `PairBbo`); None stands for an instrument nobody listed."""
     if book is None:
@@ -95,37 +113,49 @@ def gate(
     if isinstance(book, Miss):
         # A read that stayed BUSY says nothing of the book; what is known of the writer still holds.
         return None, min(_OF_MISS.get(book, Trust.SUSPECT), writer)
-    if writer <= Trust.STALLED:
+    if writer <= _STALLED:
         return book, writer
-    return book, min(writer, _judge(book, policy, now_ns, witness))
+    judged = _judge(book, policy, now_ns, witness)
+    return book, judged if judged < writer else writer
 
 
 def _judge(book: Snapshot, policy: Policy, now_ns: int, witness: Witness) -> Trust:
     """Judge the record itself, its writer being alive."""
     flags: int = book.flags
-    if flags & Flag.RESOLVED:
+    if flags & _RESOLVED:
         return Trust.RESOLVED
-    if flags & Flag.RESYNC:
+    if flags & _RESYNC:
         return Trust.GAP
-    if flags & Flag.WARMUP or book.incarnation != witness.incarnation:
+    if flags & _WARMUP or book.incarnation != witness.incarnation:
         return Trust.WARMUP
     recv_ns: int = book.recv_ns
     age_ns = now_ns - recv_ns
-    if age_ns < 0 or evidence_age_ns(book, now_ns, witness) > policy.evidence_ns_max:
+    is_quiet = age_ns > policy.evidence_ns_max  # If not, the book is its own evidence.
+    if age_ns < 0 or (is_quiet and not _is_proven(book, policy, now_ns, witness)):
         return Trust.STALE
     if _is_late(book, policy, witness):
         return Trust.STALE
-    if flags & Flag.CROSSED:
+    if flags & _CROSSED:
         return Trust.CROSSED
-    if flags & Flag.SUSPECT:
+    if flags & _SUSPECT:
         return Trust.SUSPECT
-    return Trust.LIVE if age_ns <= policy.evidence_ns_max else Trust.QUIET
+    return Trust.QUIET if is_quiet else Trust.LIVE
 
 
-def evidence_age_ns(book: Snapshot, now_ns: int, witness: Witness) -> int:
-    """Return the age of the newest proof that the book is still what the venue has."""
-    proofs = (book.recv_ns, book.proven_ns, witness.link_ns, witness.sibling_ns)
-    return now_ns - max((proof for proof in proofs if 0 < proof <= now_ns), default=0)
+def _is_proven(book: Snapshot, policy: Policy, now_ns: int, witness: Witness) -> bool:
+    """Whether a book that does not change is proven, and so is the connection."""
+    own_ns = _newest(now_ns, (book.recv_ns, getattr(book, "proven_ns", 0)))
+    link_ns = _newest(now_ns, (own_ns, witness.link_ns, witness.sibling_ns))
+    return now_ns - own_ns <= policy.quiet_ns_max and now_ns - link_ns <= policy.evidence_ns_max
+
+
+def _newest(now_ns: int, proofs: tuple[int, ...]) -> int:
+    """The newest of some times; one in the future is none, and 0 stands for none."""
+    newest_ns = 0
+    for proof_ns in proofs:
+        if newest_ns < proof_ns <= now_ns:
+            newest_ns = proof_ns
+    return newest_ns
 
 
 def _is_late(book: Snapshot, policy: Policy, witness: Witness) -> bool:
@@ -133,7 +163,24 @@ def _is_late(book: Snapshot, policy: Policy, witness: Witness) -> bool:
 
     A snapshot carries the time of the book's last change, which may be an hour ago.
     """
-    if witness.wall_offset_ns is None or not book.venue_ts_ns or book.proof == Proof.SNAPSHOT:
+    if witness.wall_offset_ns is None or not book.venue_ts_ns or book.proof == _SNAPSHOT:
         return False
     lag_ns: int = book.recv_ns + witness.wall_offset_ns - book.venue_ts_ns
     return lag_ns > policy.lag_ns_max
+
+
+_gate: Any = pure_gate
+if core is not None:
+    core.configure_gate(
+        pure_gate, tuple(Trust), tuple(int(_OF_WRITER[liveness]) for liveness in Liveness)
+    )
+    _gate = core.gate
+if TYPE_CHECKING:
+
+    def gate(
+        book: Snapshot | Miss | None, policy: Policy, now_ns: int, witness: Witness
+    ) -> tuple[Snapshot | None, Trust]:
+        """Judge a top of book (`Bbo` or `PairBbo`); None is an instrument nobody listed."""
+
+else:
+    gate = _gate

@@ -28,7 +28,7 @@ _TOP = f"""\
 #define RECORD_COUNT {len(RECORDS)}
 #define RECORD_BYTES_MAX {max(record.size for record in RECORDS)}
 
-typedef enum {{ KIND_U64, KIND_I64, KIND_U32, KIND_I32, KIND_TEXT }} FieldKind;
+typedef enum {{ KIND_U64, KIND_I64, KIND_U32, KIND_I32, KIND_TEXT, KIND_RAW }} FieldKind;
 
 typedef struct {{
     const char *name;
@@ -56,8 +56,11 @@ def camel(record: Record) -> str:
     return record.name.title().replace("_", "")
 
 
+_KINDS = {"s": "KIND_TEXT", "b": "KIND_RAW"}
+
+
 def _field(record: Record, field: Field) -> str:
-    kind = "KIND_TEXT" if field.is_text else f"KIND_{field.kind.upper()}"
+    kind = f"KIND_{field.kind.upper()}" if field.is_number else _KINDS[field.kind[0]]
     place = f"{record.offsets[field.name]}, {field.width}, {field.count}"
     text = field.text.replace('"', '\\"')
     return f'    {{"{field.name}", {kind}, {place},\n     "{text}"}},'
@@ -70,11 +73,7 @@ def _table(record: Record) -> str:
 
 def value_count(record: Record) -> int:
     """How many values `publish` takes for a record."""
-    return sum(
-        1 if field.is_text else field.count
-        for field in record.fields
-        if field.name in record.value_names
-    )
+    return sum(field.count for field in record.fields if field.name in record.value_names)
 
 
 def _row(record: Record) -> str:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cache.errors import BoardError
 from cache.layout import RECORDS, STAMP_COUNT, BoardPlace, Field, Record
 
@@ -67,6 +65,7 @@ def _getter(field: Field, offset: int) -> Callable[[Snapshot], Any]:
         return lambda snap: unpack(snap.raw, offset)[0].rstrip(b"\0").decode(errors="replace")
     if field.count > 1:
         return lambda snap: unpack(snap.raw, offset)
+    # A number, or raw bytes: as they are.
     return lambda snap: unpack(snap.raw, offset)[0]
 
 
@@ -268,6 +267,9 @@ class Scan:
     """
 
     def __init__(self, memory: memoryview, versions_at: int, slot_count: int) -> None:
+        import numpy as np
+
+        self._np = np
         self._live = np.frombuffer(memory, np.uint64, slot_count, versions_at)
         self._last = np.zeros(slot_count, np.uint64)
         self._next = np.empty(slot_count, np.uint64)
@@ -275,7 +277,7 @@ class Scan:
 
     def poll(self) -> bytes:
         """Numbers of the slots published since the last poll; at first, of all ever published."""
-        now, last = self._next, self._last
+        np, now, last = self._np, self._next, self._last
         np.copyto(now, self._live)
         np.not_equal(now, last, out=self._moved)
         self._last, self._next = now, last

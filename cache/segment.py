@@ -7,7 +7,6 @@ sees half-made; `ReaderSegment.attach` maps it read-only and refuses what it can
 
 from __future__ import annotations
 
-import glob
 import mmap
 import os
 import stat
@@ -18,7 +17,7 @@ from cache.board import BoardReader, BoardWriter
 from cache.core import core, require_ordered_stores
 from cache.counters import CounterReader, CounterWriter
 from cache.errors import SegmentMissing, SegmentRemoved
-from cache.layout import HEADER, HEADER_AT, BoardPlace, BoardSpec, State
+from cache.layout import HEADER, HEADER_AT, BoardPlace, BoardSpec, State, word_of
 from cache.liveness import Liveness, judge
 from cache.segment_file import remove as remove
 from cache.segment_file import roles as roles
@@ -44,8 +43,9 @@ class _Mapped:
         return self._word("incarnation")
 
     @property
-    def state(self) -> State:
-        return State(self._word("state"))
+    def state(self) -> State | None:
+        """What the writer says of itself; None where that is no word it could say."""
+        return word_of(State, self._word("state"))
 
     @property
     def heartbeat_ns(self) -> int:
@@ -90,14 +90,13 @@ class WriterSegment(_Mapped):
         path = segment_path(namespace, role)
         lock = files.claim(path, mode)
         try:
-            for leftover in glob.glob(f"{glob.escape(path)}.tmp.*"):
-                os.unlink(leftover)
+            files.unlink_temporary(path)
             left = files.adopt(path, boards)
             replaced = left if isinstance(left, str) else ""
             if isinstance(left, str):
                 left = files.make(path, role, boards, mode)
         except BaseException:
-            os.close(lock)
+            files.unclaim(path, lock)
             raise
         made = cls(path, *left, lock)
         made.replaced = replaced
@@ -219,7 +218,7 @@ class ReaderSegment(_Mapped):
     @property
     def role(self) -> str:
         at = HEADER_AT["role"]
-        return bytes(self._view[at : at + 64]).rstrip(b"\0").decode()
+        return bytes(self._view[at : at + 64]).rstrip(b"\0").decode(errors="replace")
 
     @property
     def pid(self) -> int:

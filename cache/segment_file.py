@@ -9,10 +9,10 @@ import contextlib
 import glob
 import mmap
 import os
+import stat
 import struct
 import time
 from collections.abc import Iterator
-from multiprocessing import resource_tracker, shared_memory
 from pathlib import Path
 
 from cache import layout
@@ -51,6 +51,11 @@ def claim(path: str, mode: int = 0o600) -> int:
             lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except PermissionError:
             raise foreign(name, os.stat(name).st_uid) from None
+        except OSError as fault:
+            raise no_file(name, fault) from None
+        if (uid := os.fstat(lock).st_uid) != os.geteuid():
+            os.close(lock)
+            raise foreign(name, uid)
         if not lock_whole(lock):
             os.close(lock)
             raise AlreadyRunning(
@@ -63,6 +68,13 @@ def claim(path: str, mode: int = 0o600) -> int:
                 return lock
         os.close(lock)  # It was unlinked between open and lock: another file now has the name.
     raise SegmentError(f"{name} is being removed again and again; who does that?")
+
+
+def unclaim(path: str, lock: int) -> None:
+    """Give a claim up: where there is no segment, its lock file goes too."""
+    if not os.path.lexists(path):
+        os.unlink(f"{path}.lock")
+    os.close(lock)
 
 
 def _writer_pid(path: str) -> str:
@@ -120,6 +132,8 @@ def make(path: str, role: str, boards: tuple[BoardSpec, ...], mode: int) -> tupl
     places, total = layout.place_boards(boards)
     temporary = f"{path}.tmp.{os.getpid()}"
     _check_room(path, total)
+    from multiprocessing import shared_memory  # here: a process that adopts does not load it
+
     with _untracked():
         shared = shared_memory.SharedMemory(os.path.basename(temporary), create=True, size=total)
     shared.close()
@@ -149,6 +163,8 @@ def _untracked() -> Iterator[None]:
 
     (`track=False` does this from Python 3.13 on.)
     """
+    from multiprocessing import resource_tracker
+
     register = resource_tracker.register
     resource_tracker.register = lambda name, rtype: None
     try:
@@ -245,8 +261,13 @@ def read_contents(view: memoryview) -> dict[str, BoardPlace]:
 
 
 def find_board(path: str, places: dict[str, BoardPlace], name: str) -> BoardPlace:
+    """Look a board up. Raises BoardError where it is missing, or holds what it must not."""
     if name not in places:
         raise BoardError(f"{path} has no board {name!r}, only {', '.join(places)}")
+    found = places[name].spec.record
+    if found is not layout.BOARD_RECORDS.get(name, found):
+        wanted = layout.BOARD_RECORDS[name].name
+        raise BoardError(f"{path}: board {name!r} holds {found.name}, must hold {wanted}")
     return places[name]
 
 
@@ -281,10 +302,11 @@ def _full(path: str, total: int) -> SharedMemoryFull:
 def remove(role: str, *, namespace: str = "penstock") -> bool:
     """Unlink a role's segment and lock while holding the lock; False when there was none.
 
-    Raises AlreadyRunning while its writer lives.
+    Raises AlreadyRunning while its writer lives, SegmentForeign or SegmentDamaged for what is
+    another user's, or no file.
     """
     path = segment_path(namespace, role)
-    if not os.path.exists(path) and not os.path.exists(f"{path}.lock"):
+    if not [name for name in (path, f"{path}.lock") if _is_ours(name)]:
         return False
     lock = claim(path)
     try:
@@ -303,10 +325,36 @@ def _retire(path: str) -> None:
             memory[HEADER_AT["state"]] = State.RETIRED  # One byte: the other seven are zero.
 
 
+def _is_ours(name: str) -> bool:
+    """Whether the file is there. Raises SegmentForeign or SegmentDamaged where it is not ours."""
+    try:
+        status = os.lstat(name)
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(status.st_mode):
+        raise no_file(name, None)
+    if status.st_uid != os.geteuid():
+        raise foreign(name, status.st_uid)
+    return True
+
+
+def unlink_temporary(path: str) -> None:
+    """Unlink what creations that died left behind."""
+    _unlink(*glob.glob(f"{glob.escape(path)}.tmp.*"))
+
+
 def unlink_all(path: str) -> None:
-    for name in (*glob.glob(f"{glob.escape(path)}.tmp.*"), path, f"{path}.lock"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+    """Unlink everything a role has in memory, the lock last."""
+    unlink_temporary(path)
+    _unlink(path, f"{path}.lock")
+
+
+def _unlink(*names: str) -> None:
+    """Unlink what is there and ours."""
+    for name in names:
+        with contextlib.suppress(SegmentError, FileNotFoundError):
+            if _is_ours(name):
+                os.unlink(name)
 
 
 def roles(namespace: str = "penstock") -> list[str]:

@@ -19,7 +19,7 @@ def main() -> int:
         epilog="Example: python -m executor --config penstock.toml",
     )
     parser.add_argument("--config", help="configuration file over the shipped one")
-    config = begin("executor", parser.parse_args().config)
+    config = begin(lambda read: read.executor.role, parser.parse_args().config)
     params = executor_params(config)
     segment = claim(config, params.role, specs(params.market_slots, params.order_slots))
     role = Executor(segment, params)

@@ -18,13 +18,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from cache.counters import Counter, Histogram
 from cache.layout import OrderState, Outcome, Side
 from executor.diff import Decision, Mode, Place, View, Wanted, decide
 from executor.gateway import Gateway, Report
 from executor.ledger import Fill, Holding, reach
 from executor.market import Book, Market, face
-from executor.orders import LIVE, IllegalEvent, Order, OrderEvent, advance, fill
+from executor.orders import LIVE, IllegalEvent, Order, OrderEvent, Provenance, advance, fill
 from executor.risk import Denial, Exposure, RiskGate
 
 CLOSED_MAX = 1024
@@ -155,8 +157,10 @@ class Account:
             self._tally.add(Counter.executor_places_withheld, len(decision.withheld))
         sent = placed + len(decision.cancels)
         if desk.is_fresh and desk.wanted is not None and sent:
-            self._tally.record(Histogram.quote_to_order_ns, now_ns - desk.wanted.publish_ns)
-            self._tally.record(Histogram.wire_to_order_ns, now_ns - desk.wanted.wire_ns)
+            provenance = desk.wanted.provenance
+            self._tally.record(Histogram.quote_to_order_ns, now_ns - provenance.quoted_ns)
+            if provenance.cause_ns:
+                self._tally.record(Histogram.wire_to_order_ns, now_ns - provenance.cause_ns)
         desk.is_fresh = False
         if desk.wanted is not None and desk.wanted.valid_until_ns <= now_ns and not desk.orders:
             desk.wanted = None  # Expired and carried out.
@@ -194,7 +198,7 @@ class Account:
             px_e9=place.px_e9,
             qty_e9=place.qty_e9,
             created_ns=now_ns,
-            provenance=desk.wanted.provenance,
+            provenance=_provenance(desk),
             reason=denial.value if denial else "",
         )
         self.changed_orders.append(order)
@@ -307,3 +311,10 @@ class Account:
     @property
     def live_count(self) -> int:
         return sum(len(desk.orders) for desk in self.desks.values())
+
+
+def _provenance(desk: Desk) -> Provenance:
+    """Say what an order rests on; quotes acted on before are not what caused it."""
+    assert desk.wanted is not None
+    found = desk.wanted.provenance
+    return found if desk.is_fresh else replace(found, cause_ns=0)

@@ -3,7 +3,9 @@
 For each report of the venue the fill goes first, then the position that contains it (its
 `venue_seq` is the number of the last fill contained), then the order. So whenever the process dies,
 the boards hold at most one fill that its position does not contain yet, and `recover` names it. The
-invariant: a position record is whole by itself, and positions are the sum of the fills.
+invariant: a position record is whole by itself, and positions are the sum of the fills; where that
+cannot be, because a record of ours is damaged, positions say SUSPECT from then on, until the
+segment is removed.
 
 Slots are used again: a market's when its desk is done, an order's when it ended longest ago. The
 boards know nothing of limits or quotes.
@@ -22,13 +24,17 @@ from cache.layout import (
     POSITION,
     WORKING_ORDER,
     BoardSpec,
+    Flag,
     OrderState,
     Outcome,
     Side,
+    next_generation,
 )
 from cache.segment import WriterSegment
 from executor.account import Desk
 from executor.ledger import Fill, Holding
+from executor.leftovers import fill_of, holding_of, is_order
+from executor.market import outcome_index
 from executor.orders import LIVE, Order
 
 LATEST_CELLS = 8
@@ -44,14 +50,21 @@ def specs(market_slots: int, order_slots: int) -> tuple[BoardSpec, ...]:
     )
 
 
+Damage = tuple[str, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a predecessor left: holdings by market, and its last fill if no position has it."""
+    """What a predecessor left: holdings by market, and its last fill if no position has it.
+
+    With anything `damaged` (board, slot, version), none of it is to be relied on.
+    """
 
     holdings: dict[int, Holding]
     unbooked: Fill | None
     fill_id: int
     ended_count: int
+    damaged: tuple[Damage, ...] = ()
 
 
 class AccountBoards:
@@ -71,48 +84,74 @@ class AccountBoards:
         self._order_generations = [0] * self._orders.slot_count
         self.has_news = False
         """Something was published since the bell was rung."""
+        self.is_known = True
+        """Whether what is held is known; if not, every position says SUSPECT."""
 
     # --- recovery -----------------------------------------------------------------------------
 
     def recover(self, now_ns: int) -> Recovered:
         """Read what the last incarnation left, publish it as ours, and end its orders."""
+        fill_count = self._fills.version(0)
+        damaged: list[Damage] = []
+        holdings = self._read_positions(fill_count, damaged)
+        booked = max((holding.fill_id for holding in holdings.values()), default=0)
+        last = self._fills.last(0)
+        fill = None if isinstance(last, Miss) else fill_of(last, fill_count)
+        unbooked = fill if fill is not None and fill.fill_id > booked else None
+        if not isinstance(last, Miss) and (fill is None or not _fits(unbooked, holdings)):
+            damaged.append(("fills", 0, fill_count))
+        alive = self._read_orders(damaged)
+        self.is_known = not damaged
+        for tag, holding in holdings.items():
+            self._publish_position(self._market_slots[tag], holding, 0, now_ns)
+        self._end_orders(alive, fill, now_ns)
+        return Recovered(holdings, unbooked, fill_count, len(alive), tuple(damaged))
+
+    def _read_positions(self, fill_count: int, damaged: list[Damage]) -> dict[int, Holding]:
+        """Read the positions; a damaged one keeps its slot to itself, to be looked at."""
         holdings: dict[int, Holding] = {}
-        last_fill = self._fills.last(0)
         for slot in range(self._positions.slot_count):
             left = self._positions.last(slot)
             if isinstance(left, Miss):
                 self._free_markets.append(slot)
                 continue
+            holding = holding_of(left, fill_count)
+            if holding is None or left.flags or left.tag in holdings:
+                damaged.append(("positions", slot, left.version))
+            if holding is None or left.tag in holdings:
+                continue
             self._market_slots[left.tag] = slot
             self._market_generations[slot] = left.generation
             self._positions.assign(slot, left.tag, left.generation)
-            holding = holdings[left.tag] = _holding(left)
-            self._publish_position(slot, holding, 0, now_ns)
-        booked = max((holding.fill_id for holding in holdings.values()), default=0)
-        unbooked = None
-        if not isinstance(last_fill, Miss) and last_fill.fill_id > booked:
-            unbooked = _fill(last_fill)
-        ended_count = self._end_orders(last_fill, now_ns)
-        fill_id = booked if isinstance(last_fill, Miss) else max(booked, last_fill.fill_id)
-        return Recovered(holdings, unbooked, fill_id, ended_count)
+            holdings[left.tag] = holding
+        return holdings
 
-    def _end_orders(self, last_fill: Snapshot | Miss, now_ns: int) -> int:
-        """Publish every order that was alive as cancelled; give the number of them."""
-        count, used = 0, []
+    def _read_orders(self, damaged: list[Damage]) -> list[tuple[int, Snapshot]]:
+        """Read the orders; give those that were alive."""
+        alive, used = [], []
         for slot in range(self._orders.slot_count):
             left = self._orders.last(slot)
             if isinstance(left, Miss):
                 self._free_orders.append(slot)
                 continue
             used.append(slot)
-            self._order_generations[slot] = left.generation + 1
-            if left.state not in LIVE:
-                continue
+            self._order_generations[slot] = next_generation(left.generation)
+            if not is_order(left):
+                damaged.append(("orders", slot, left.version))
+            elif left.state in LIVE:
+                alive.append((slot, left))
+        self._free_orders.extend(used)  # Last: how their orders ended stays there to be read.
+        return alive
+
+    def _end_orders(
+        self, alive: list[tuple[int, Snapshot]], last_fill: Fill | None, now_ns: int
+    ) -> None:
+        """Publish every order that was alive as cancelled, or as filled by the last fill."""
+        for slot, left in alive:
             values = {name: getattr(left, name) for name in WORKING_ORDER.value_names}
-            values["order_id"] = left.order_id.encode()
             values["publish_ns"] = now_ns
             values["state"] = OrderState.CANCELLED
-            if not isinstance(last_fill, Miss) and last_fill.order_id == left.order_id:
+            if last_fill is not None and last_fill.order_id == left.order_id:
                 missing = last_fill.fill_id > left.venue_seq
                 values["filled_e9"] += last_fill.qty_e9 if missing else 0
                 if values["filled_e9"] >= left.qty_e9:
@@ -121,9 +160,6 @@ class AccountBoards:
             self._orders.publish(slot, tuple(values.values()))
             self._segment.counters.add(Counter.executor_orders_adopted)
             self.has_news = True
-            count += 1
-        self._free_orders.extend(used)  # Last: how their orders ended stays there to be read.
-        return count
 
     # --- markets ------------------------------------------------------------------------------
 
@@ -142,7 +178,8 @@ class AccountBoards:
                 self._segment.counters.add(Counter.executor_markets_refused)
                 return None
             slot = self._market_slots.pop(gone)
-            self._market_generations[slot] += 1
+            generation = self._market_generations[slot]
+            self._market_generations[slot] = next_generation(generation)
         else:
             slot = self._free_markets.popleft()
         self._market_slots[tag] = slot
@@ -160,7 +197,7 @@ class AccountBoards:
         self._positions.publish(
             slot,
             (
-                *_head(holding.fill_id, now_ns, now_ns),
+                *_head(holding.fill_id, now_ns, now_ns, 0 if self.is_known else Flag.SUSPECT),
                 holding.yes_e9,
                 holding.no_e9,
                 holding.cash_e9,
@@ -183,7 +220,8 @@ class AccountBoards:
             slot = self._order_slot()
             self._order_slots[order.order_id] = slot
             self._orders.assign(slot, order.token_tag, self._order_generations[slot])
-            self._order_generations[slot] += 1
+            generation = self._order_generations[slot]
+            self._order_generations[slot] = next_generation(generation)
         provenance = order.provenance
         self._orders.publish(
             slot,
@@ -199,8 +237,14 @@ class AccountBoards:
                 provenance.quotes_version,
                 provenance.book_version,
                 provenance.reference_version,
+                provenance.book_age_ns,
+                provenance.reference_age_ns,
+                provenance.decided_ns,
+                provenance.quoted_ns,
+                provenance.cause_ns,
                 order.side,
                 order.state,
+                outcome_index(order.is_yes),
             ),
         )
         self.has_news = True
@@ -231,6 +275,7 @@ class AccountBoards:
                 fill.side,
                 int(fill.is_maker),
                 fill.book_version,
+                outcome_index(fill.is_yes),
             ),
         )
         self.has_news = True
@@ -244,38 +289,16 @@ class AccountBoards:
         return had_news
 
 
-def _head(venue_seq: int, recv_ns: int, now_ns: int) -> tuple[int, ...]:
+def _head(venue_seq: int, recv_ns: int, now_ns: int, flags: int = 0) -> tuple[int, ...]:
     """The common fields: batch, venue_seq, recv, publish, venue time, flags, proof."""
-    return 0, venue_seq, recv_ns, now_ns, 0, 0, 0
+    return 0, venue_seq, recv_ns, now_ns, 0, flags, 0
 
 
-def _holding(left: Snapshot) -> Holding:
-    return Holding(
-        yes_e9=left.yes_qty_e9,
-        no_e9=left.no_qty_e9,
-        cash_e9=left.cash_e9,
-        fees_e9=left.fees_e9,
-        rebates_e9=left.rebates_e9,
-        fill_count=left.fill_count,
-        fill_id=left.venue_seq,
-        settled=Outcome(left.settled),
-    )
-
-
-def _fill(left: Snapshot) -> Fill:
-    """Read a fill back; which token it names is known by its tag alone."""
-    return Fill(
-        fill_id=left.fill_id,
-        order_id=left.order_id.encode(),
-        pair_tag=left.pair_tag,
-        token_tag=left.tag,
-        is_yes=False,
-        side=Side(left.side),
-        px_e9=left.px_e9,
-        qty_e9=left.qty_e9,
-        fee_e9=left.fee_e9,
-        rebate_e9=left.rebate_e9,
-        is_maker=bool(left.is_maker),
-        book_version=left.book_version,
-        at_ns=left.recv_ns,
-    )
+def _fits(unbooked: Fill | None, holdings: dict[int, Holding]) -> bool:
+    """Whether a fill that no position contains can be booked: it had a position, and shares."""
+    if unbooked is None:
+        return True
+    held = holdings.get(unbooked.pair_tag)
+    if held is None or held.settled is not Outcome.UNKNOWN:
+        return False
+    return unbooked.side is Side.BUY or held.held(unbooked.is_yes) >= unbooked.qty_e9

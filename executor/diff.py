@@ -24,8 +24,9 @@ It knows no limits: `executor/risk.py` judges each placing afterwards.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum, IntEnum
+
+from msgspec import Struct
 
 from cache.layout import E9, OrderState, Side
 from executor.ledger import Holding
@@ -55,24 +56,16 @@ class Withheld(Enum):
     BELOW_MINIMUM = "below_minimum"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Target quotes, in terms of the first token; a size of 0 wants nothing on that side.
-
-    `decided_ns` is when the strategy froze its inputs, `publish_ns` when it published, `wire_ns`
-    when the bytes of the book that it decided on came.
-    """
+class Wanted(Struct, frozen=True):
+    """Target quotes, in terms of the first token; a size of 0 wants nothing on that side."""
 
     bid_px_e9: int
     bid_qty_e9: int
     ask_px_e9: int
     ask_qty_e9: int
     valid_until_ns: int
-    decided_ns: int
     keep: bool
     provenance: Provenance
-    publish_ns: int = 0
-    wire_ns: int = 0
 
     @property
     def is_sane(self) -> bool:
@@ -90,8 +83,7 @@ class Wanted:
         return self.ask_px_e9, self.ask_qty_e9
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """An order to be sent, in terms of the token it names."""
 
     is_yes: bool
@@ -100,8 +92,7 @@ class Place:
     qty_e9: int
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """All that a decision rests on. `fill_seen_ns`: when the last fill was put on the board."""
 
     market: Market
@@ -113,8 +104,7 @@ class View:
     fill_seen_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """Cancels come first; what is not named is kept."""
 
     cancels: tuple[Order, ...] = ()
@@ -177,7 +167,7 @@ def _obstacle(view: View, side: Side, px_e9: int, leaving: Sequence[Order]) -> W
     live = [order for order in view.orders if order.is_live]
     if leaving or any(o.state in _LEAVING and o.face.side is side for o in live):
         return Withheld.CANCEL_ON_ITS_WAY
-    if view.fill_seen_ns and view.wanted.decided_ns <= view.fill_seen_ns + FREEZE_NS:
+    if view.fill_seen_ns and view.wanted.provenance.decided_ns <= view.fill_seen_ns + FREEZE_NS:
         return Withheld.UNSEEN_FILL
     if view.book is None:
         return Withheld.KEEP

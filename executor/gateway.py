@@ -7,15 +7,15 @@ treats every gateway alike. It neither judges limits nor keeps positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from executor.market import Market
 from executor.orders import Order, OrderEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """What the venue says of one order. Price and fee are those of the token the order names."""
 
     event: OrderEvent

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from cache.layout import E9, Outcome, Side
 from executor.market import winner_is_yes
 from executor.orders import Order
@@ -118,8 +120,7 @@ class Holding:
         return paid
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(Struct, frozen=True):
     """How far a market can go if the worst subset of its open orders trades.
 
     `buys` and `sells` are open sizes by face; the two values are cash plus redemption when the

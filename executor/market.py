@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from cache.layout import E9, Outcome, Side
 
 
@@ -29,6 +31,11 @@ class Face(NamedTuple):
 def face(is_yes: bool, side: Side, px_e9: int) -> Face:
     """Say how an order on either token shows in the first token's book."""
     return Face(side, px_e9) if is_yes else Face(opposite(side), E9 - px_e9)
+
+
+def outcome_index(is_yes: bool) -> int:
+    """Number a token as the records do."""
+    return 0 if is_yes else 1
 
 
 def crosses(side: Side, px_e9: int, opposite_px_e9: int) -> bool:
@@ -67,8 +74,7 @@ class Market:
         return qty_e9 - qty_e9 % self.lot_e9 if self.lot_e9 > 0 else qty_e9
 
 
-@dataclass(frozen=True, slots=True)
-class Book:
+class Book(Struct, frozen=True):
     """One top of book in terms of the first token, with deeper levels where they are known.
 
     Prices are 0 where a side is empty. `at_ns` is from when on it holds. `bids` and `asks` are
@@ -114,8 +120,7 @@ class Book:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Print:
+class Print(Struct, frozen=True):
     """One trade of the venue, in terms of the first token; `side` is the taker's."""
 
     pair_tag: int

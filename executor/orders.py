@@ -27,6 +27,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from msgspec import Struct
+
 from cache.layout import OrderState, Side
 from executor.market import Face, face
 
@@ -98,14 +100,22 @@ class IllegalEvent(Exception):
     """An event that the order's state does not know: a venue that contradicts itself, or us."""
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Which records an order was decided on."""
+class Provenance(Struct, frozen=True):
+    """Which records an order was decided on, how old they were, and when each stage passed.
+
+    `decided_ns` is when the strategy froze its inputs, `quoted_ns` when it published, `cause_ns`
+    when the bytes came that made it decide anew; 0 where there were none.
+    """
 
     strategy_tag: int = 0
     quotes_version: int = 0
     book_version: int = 0
     reference_version: int = 0
+    book_age_ns: int = 0
+    reference_age_ns: int = 0
+    decided_ns: int = 0
+    quoted_ns: int = 0
+    cause_ns: int = 0
 
 
 @dataclass(slots=True, eq=False)

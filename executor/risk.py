@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from msgspec import Struct
+
 from cache.layout import E9, Side
 from executor.diff import Place
 from executor.ledger import Holding, reach
@@ -92,8 +94,7 @@ class Bucket:
             self._at_ns = now_ns
 
 
-@dataclass(frozen=True, slots=True)
-class Exposure:
+class Exposure(Struct, frozen=True):
     """What the gate has to know besides the order: the market, and the account around it.
 
     `other_loss_e9` is the worst-case loss of all other markets together, `live_count` the live

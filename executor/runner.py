@@ -9,6 +9,7 @@ decides (`executor/account.py`); this module only moves values between it and th
     feed SUSPECT                          orders rest, none is added; after `suspect` cancelled
     prints lost, host slept               all orders are cancelled: what filled them is not known
     halt                                  all orders are cancelled, and their end is waited for
+    own records damaged                   nothing is traded; all positions say SUSPECT
 
 Start is recovery: the boards of the last incarnation are adopted, its orders ended, its positions
 kept, and only then is anything quoted. The invariant: no order lives that is not on the board.
@@ -18,17 +19,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from cache.counters import Counter
-from cache.instruments import Pair
 from cache.layout import E9, Outcome
 from cache.liveness import Liveness
 from cache.segment import ReaderSegment, WriterSegment
 from executor.account import Account, Desk
 from executor.boards import AccountBoards, Recovered
 from executor.diff import Mode
-from executor.inputs import FeedInput, StrategyInputs, liveness, market_of, print_from, wanted_of
+from executor.inputs import FeedInput, StrategyInputs, liveness, wanted_of
 from executor.ledger import Fill
 from executor.market import Market
 from executor.orders import Order
@@ -38,11 +37,14 @@ from executor.risk import RiskGate
 from executor.watch import BookWatch
 from host.clock import NS_PER_MS, monotonic_ns
 from host.log import get_log
+from host.unreadable import Unreadable
 
 LOG = get_log("executor")
 
 HALT_STEP_S = 0.002
 """Between two looks while the last cancels take effect."""
+
+ORDER_ID_BYTES = 32
 
 SETTLE_NS = 100 * NS_PER_MS
 """How often outcomes are looked up and markets listed."""
@@ -70,7 +72,6 @@ class Executor:
             next_id=self._next_id,
         )
         self._watch = BookWatch(self._feed, self._gateway.on_book, suspect_ns=params.suspect_ns)
-        self._unbooked: Fill | None = None
         self._settle_due_ns = 0
         self._turned_ns = 0
         self._halting = False
@@ -85,7 +86,10 @@ class Executor:
             desk = Desk(Market.unlisted(tag), holding=holding, is_listed=False)
             desk.fill_seen_ns = now_ns  # Quotes from before do not know what was recovered.
             self._account.desks[tag] = desk
-        self._unbooked = left.unbooked
+        if left.damaged:
+            self._say_damaged(left)
+        elif left.unbooked is not None:
+            self._book(left.unbooked, now_ns)
         self._attach(now_ns)
         self._boards.ring()
         _say_recovered(left)
@@ -154,20 +158,15 @@ class Executor:
             held = [source.segment for source in self._strategies.inputs.values()]
             self.bells[:] = held if self._feed.segment is None else [*held, self._feed.segment]
         self._feed.watch(now_ns)
-        directory = self._feed.directory
-        if directory is not None and (directory.refresh() or replaced):
-            self._list(directory.pairs, now_ns)
+        markets = self._feed.markets()
+        if markets is not None:
+            self._list(markets, now_ns)
 
-    def _list(self, pairs: dict[int, Pair], now_ns: int) -> None:
+    def _list(self, markets: dict[int, Market], now_ns: int) -> None:
         """Open a desk for each market that the feed lists; mark those it lists no more."""
-        self._book_left_over(now_ns)
         for tag, desk in self._account.desks.items():
-            desk.is_listed = tag in pairs
-        for tag, pair in pairs.items():
-            market = market_of(pair)
-            if market is None:
-                LOG.warning("market_unusable", slug=pair.yes.slug)
-                continue
+            desk.is_listed = tag in markets
+        for tag, market in markets.items():
             opened = self._account.desks.get(tag) or self._open(market, now_ns)
             if opened is not None and opened.market != market:
                 opened.market = market
@@ -191,12 +190,13 @@ class Executor:
         if self._feed.segment is None:
             return 0
         trades, has_lost = self._feed.prints()
+        now_ns = monotonic_ns()
         if has_lost:
-            self._cancel_all(monotonic_ns(), "prints_lost")
+            self._cancel_all(now_ns, "prints_lost")
         for trade in trades:
             desk = self._account.desks.get(trade.pair_tag)
             if desk is not None and desk.is_active:
-                made = print_from(trade, desk.market)
+                made = self._feed.print_from(trade, desk.market, now_ns)
                 if made is not None:
                     self._gateway.on_print(made)
         return len(trades)
@@ -214,7 +214,7 @@ class Executor:
                 LOG.warning("strategy_lost", role=source.role, markets=lost_count)
                 count += lost_count
             source.is_obeyed = is_live
-            if not is_live or self._halting:
+            if not is_live or self._halting or not self._boards.is_known:
                 continue
             for quotes in source.poll():
                 desk = self._account.desks.get(quotes.tag)
@@ -264,7 +264,8 @@ class Executor:
         for tag, desk in self._account.desks.items():
             if desk.holding.settled is not Outcome.UNKNOWN:
                 continue
-            if desk.is_listed and desk.outcome is Outcome.UNKNOWN and self._feed.segment:
+            is_open = desk.outcome is Outcome.UNKNOWN
+            if is_open and (desk.is_listed or not desk.holding.is_flat):
                 desk.outcome = self._feed.outcome(desk.market)
                 if desk.outcome is not Outcome.UNKNOWN:
                     self._gateway.close_market(tag, now_ns)
@@ -281,23 +282,24 @@ class Executor:
                     cash=desk.holding.cash_e9 / E9,
                 )
 
-    def _book_left_over(self, now_ns: int) -> None:
+    def _say_damaged(self, left: Recovered) -> None:
+        """Tell the operator that nothing is traded, why, and what ends it."""
+        unreadable = Unreadable(self._counters, LOG)
+        for board, slot, version in left.damaged:
+            unreadable.note(f"{self.name} {board}", slot, version)
+        LOG.error(
+            "position_unknown",
+            why="records of this account cannot be read, so nothing is traded",
+            look=f"penstock shm dump {self.name}",
+            then="penstock down forgets all positions; paper begins flat",
+        )
+
+    def _book(self, fill: Fill, now_ns: int) -> None:
         """Book the fill that a predecessor published and died before its position contained it."""
-        fill, directory = self._unbooked, self._feed.directory
-        if fill is None or directory is None:
-            return
-        token = directory.by_tag.get(fill.token_tag)
-        if token is None:
-            LOG.error("fill_unbooked", fill_id=fill.fill_id)
-            return
-        desk = self._account.desks.get(fill.pair_tag)
-        desk = desk or self._open(Market.unlisted(fill.pair_tag), now_ns)
-        if desk is None:
-            return
-        desk.holding.apply(replace(fill, is_yes=token.outcome_index == 0))
+        desk = self._account.desks[fill.pair_tag]
+        desk.holding.apply(fill)
         desk.holding.merge(())
         self._boards.publish_position(desk, now_ns)
-        self._unbooked = None
 
     def _cancel_all(self, now_ns: int, cause: str) -> None:
         """Cancel every order of the account now; quotes decided later may be placed again."""
@@ -311,9 +313,9 @@ class Executor:
         self._publish_orders()
 
     def _next_id(self) -> bytes:
-        """Number orders over all incarnations: a paper order's id is text, a number."""
+        """Number orders over all incarnations; a paper order's id is that number, big-endian."""
         self._order_count += 1
-        return b"%d" % (self._incarnation * 1_000_000_000 + self._order_count)
+        return (self._incarnation << 32 | self._order_count).to_bytes(ORDER_ID_BYTES, "big")
 
 
 def _say_recovered(left: Recovered) -> None:

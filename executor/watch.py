@@ -8,7 +8,9 @@ only while its newest book is quotable now. It sends no order.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from cache.board import Snapshot
 from cache.gate import Trust
@@ -57,12 +59,13 @@ class BookWatch:
         if self._feed.segment is not None and desk.is_listed:
             tops, has_gap = self._feed.newer(desk.market, sight.version)
         for top in tops[:-1]:
-            is_trusted = self._feed.trust(top, top.publish_ns).is_quotable
+            is_trusted = self._feed.trust(top, top.publish_ns, desk.market.slot).is_quotable
             self._show(self._feed.book(desk.market, top, is_trusted=is_trusted, has_gap=has_gap))
             has_gap = False
         if tops:
             sight.top, sight.version = tops[-1], tops[-1].version
-        trust = self._feed.trust(sight.top if desk.is_listed else None, now_ns)
+        newest = sight.top if desk.is_listed else None
+        trust = self._feed.trust(newest, now_ns, desk.market.slot)
         self._show_newest(desk, sight, trust, now_ns if not tops else 0, has_gap=has_gap)
         sight.was_trusted = trust.is_quotable
         mode = self._mode(sight, trust, now_ns)

@@ -24,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_polymarket(config_path: str | None) -> int:
-    from feeds import polymarket  # here: the other feed need not load an HTTP client to restart
+    from feeds import polymarket  # here: a feed loads no module of the other to restart
 
     config = begin(polymarket.ROLE, config_path)
     segment = claim(config, polymarket.ROLE, polymarket.boards(config.feeds.polymarket))
@@ -37,8 +37,15 @@ def _run_binance(config_path: str | None) -> int:
     config = begin(binance.ROLE, config_path)
     settings = config.feeds.binance
     segment = claim(config, binance.ROLE, binance.boards(settings))
-    url, namespace = config.venues.binance.ws_url, config.host.namespace
-    feed = binance.BinanceFeed(segment, url, settings, namespace=namespace)
+    venue, namespace = config.venues.binance, config.host.namespace
+    feed = binance.BinanceFeed(
+        segment,
+        venue.ws_url,
+        settings,
+        rest_url=venue.rest_url,
+        namespace=namespace,
+        book_store=config.book_store,
+    )
     return run_async(segment, feed.run(), config)
 
 

@@ -11,7 +11,8 @@ no such lane the symbol's slot is RESYNC before anything else of it is published
 is the question whose answer is read in order behind a backlog. A timer on whole fractions of the
 wall-clock second publishes features, and samples on the second.
 
-Frames are read by `feeds/binance_wire.py`, symbols kept by `feeds/binance_slot.py`.
+Frames are read by `feeds/binance_wire.py`, symbols kept by `feeds/binance_slot.py`; what no frame
+says, the seconds before the start and the trading rules, is asked for by `feeds/backfill.py`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,14 @@ from collections.abc import Callable
 from typing import Final
 
 from cache.counters import Counter, Histogram
-from cache.layout import BBO, E9, FEATURES, INSTRUMENT, SAMPLE, TRADE, BoardSpec
+from cache.ladder import LEVELS_MAX
+from cache.layout import BBO, DEPTH, E9, FEATURES, INSTRUMENT, SAMPLE, TRADE, BoardSpec
 from cache.segment import ReaderSegment, WriterSegment
+from feeds.backfill import Backfill
+from feeds.binance_depth import DepthFeed
+from feeds.binance_depth_wire import depth_path, parse_snapshot
 from feeds.binance_lane import Lane, Silence, stream_url
+from feeds.binance_rest import BinanceRest
 from feeds.binance_slot import Boards, SymbolSlot
 from feeds.binance_wire import (
     BookTicker,
@@ -39,6 +45,7 @@ from feeds.features import VolatilityParams
 from host.clock import monotonic_ns, wall_ns
 from host.log import get_log
 from host.settings import BinanceFeed as Settings
+from host.settings import BookStore
 
 ROLE: Final = "feed.binance.0"
 CELL_COUNT: Final = 8
@@ -59,6 +66,7 @@ def boards(settings: Settings) -> tuple[BoardSpec, ...]:
     return (
         BoardSpec("instruments", INSTRUMENT, count, 4),
         BoardSpec("bbo", BBO, count, CELL_COUNT),
+        BoardSpec("depth", DEPTH, count, CELL_COUNT),
         BoardSpec("features", FEATURES, count, CELL_COUNT),
         BoardSpec("samples", SAMPLE, count, SAMPLE_CELL_COUNT),
         BoardSpec("trades", TRADE, 1, TRADE_CELL_COUNT),
@@ -85,7 +93,9 @@ class BinanceFeed:
         ws_url: str,
         settings: Settings,
         *,
+        rest_url: str,
         namespace: str,
+        book_store: BookStore | None = None,
         wall: Callable[[], int] = wall_ns,
     ) -> None:
         self.segment = segment
@@ -120,12 +130,31 @@ class BinanceFeed:
             symbol: (Silence(settings.ticker_silence_ms), Silence(settings.trade_silence_ms))
             for symbol in settings.symbols
         }
+        rest = BinanceRest(rest_url, segment.counters, timeout_s=settings.lookup_timeout_s)
+        self._backfill = Backfill(
+            rest,
+            self.slots,
+            segment.counters,
+            seconds=settings.backfill_s,
+            on_filled=segment.ring,
+            on_rules=self._list_instruments,
+            clock=lambda: (monotonic_ns(), self._second),
+        )
         self._list_instruments()
         samples = ReaderSegment.attach(ROLE, namespace=namespace).board("samples")
         now_ns = monotonic_ns()
         for slot in self.slots.values():
-            slot.recall(samples)
+            slot.recall(samples, now_ns)
             slot.publish_now(now_ns)
+        self._depth: DepthFeed | None = None
+        if book_store is not None and book_store.enabled and settings.depth:
+            self._depth = DepthFeed(
+                segment,
+                ws_url,
+                book_store,
+                slots=self.slots,
+                ask=lambda symbol: rest.ask(depth_path(symbol, LEVELS_MAX), parse_snapshot),
+            )
         segment.ring()
 
     def _list_instruments(self) -> None:
@@ -137,6 +166,9 @@ class BinanceFeed:
         for slot in self.slots.values():
             values = {name: texts.get(name, 0) for name in INSTRUMENT.value_names}
             values |= {"id": slot.symbol.encode(), "recv_ns": now_ns, "publish_ns": now_ns}
+            rules = slot.rules
+            values |= {"tick_e9": rules.tick_e9, "lot_e9": rules.lot_e9}
+            values["min_qty_e9"] = rules.min_qty_e9
             board.assign(slot.slot, slot.tag, slot.generation)
             board.publish(slot.slot, tuple(values.values()))
         self.segment.bump_epoch()
@@ -148,6 +180,8 @@ class BinanceFeed:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._open_lane("start")
+                if self._depth is not None:
+                    group.create_task(self._depth.run())
                 due_ns = 0
                 while True:
                     due_ns = next_due(due_ns, self._wall(), interval_ns)
@@ -313,6 +347,10 @@ class BinanceFeed:
                 slot.sample(second, now_ns)
             self._is_dirty |= slot.tick(now_ns)
         self._flush()
+        if self._depth is not None:
+            self._depth.tick(now_ns)
+        if self._group is not None and self.lanes[-1].connected_ns:
+            self._backfill.poll(now_ns, self._group)
 
     def _watch(self, now_ns: int) -> None:
         """Open a new lane where the newest grows too old, or a stream has gone silent."""
@@ -331,6 +369,10 @@ class BinanceFeed:
                 slot.judge()
             if trade.judge(now_ns, slot.trade_ns, newest.connected_ns):
                 self._on_silent(newest, f"{symbol} trade is silent")
+            for order in (slot.order, slot.trade_order):
+                if order.needs_reset:
+                    self._on_silent(newest, f"{symbol}: all ids are refused")
+                    order.allow_reset()
 
     def _on_silent(self, lane: Lane, reason: str) -> None:
         self._counters.add(Counter.feeds_stream_silent)

@@ -17,16 +17,16 @@ from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
-import orjson
 
 from cache.counters import Counter
 from cache.layout import Side
+from feeds.frame_wire import TEXT_MAX, Fault, load_object, mistyped
+from feeds.frame_wire import Rejected as Rejected
 from venue.decimals import DecimalError, parse_e9
 
 UPDATE_ID_MAX: Final = 2**63 - 1
 TIME_MAX_NS: Final = 2**63 - 1
 _SYMBOL_LENGTH_MAX: Final = 40
-_TEXT_MAX: Final = 200
 _HEAD: Final = 96
 """The stream's name lies within this many bytes of a frame's begin."""
 
@@ -81,13 +81,6 @@ class Unknown(msgspec.Struct, frozen=True, gc=False):
     kind: str
 
 
-class Rejected(msgspec.Struct, frozen=True, gc=False):
-    """A frame thrown away: `cause` is the counter of why."""
-
-    cause: Counter
-    text: str
-
-
 Event = BookTicker | Trade | Reply | VenueError | Shutdown | Unknown | Rejected
 
 
@@ -106,18 +99,7 @@ class _TickerFrame(msgspec.Struct, gc=False):
 
 
 _decode_ticker = msgspec.json.Decoder(_TickerFrame).decode
-_MALFORMED: Final = Counter.feeds_frames_malformed
-_MISTYPED: Final = Counter.feeds_frames_mistyped
 _OUT_OF_RANGE: Final = Counter.feeds_frames_out_of_range
-_BINARY: Final = Counter.feeds_frames_binary
-
-
-class _Fault(Exception):
-    """Why a frame is thrown away; leaves this module as `Rejected` only."""
-
-    def __init__(self, cause: Counter, text: str) -> None:
-        super().__init__(text)
-        self.rejected = Rejected(cause, text[:_TEXT_MAX])
 
 
 def parse(frame: bytes | bytearray) -> Event:
@@ -155,21 +137,9 @@ def stream_names(symbol: str) -> tuple[str, str]:
 
 def _parse_any(frame: bytes | bytearray) -> Event:
     try:
-        return _event(_load(frame))
-    except _Fault as fault:
+        return _event(load_object(frame))
+    except Fault as fault:
         return fault.rejected
-
-
-def _load(frame: bytes | bytearray) -> dict[str, Any]:
-    try:
-        found = orjson.loads(frame)
-    except orjson.JSONDecodeError as error:
-        text = str(error)
-        cause = _BINARY if "UTF-8" in text or "utf-8" in text else _MALFORMED
-        raise _Fault(cause, text) from None
-    if not isinstance(found, dict):
-        raise _Fault(_MISTYPED, f"a {type(found).__name__} instead of an object")
-    return found
 
 
 def _event(found: dict[str, Any]) -> Event:
@@ -179,7 +149,7 @@ def _event(found: dict[str, Any]) -> Event:
         return _raw(found, None)
     data = found.get("data")
     if not isinstance(stream, str) or not isinstance(data, dict):
-        raise _Fault(_MISTYPED, "a wrapper without a stream's name or without an object")
+        raise mistyped("a wrapper without a stream's name or without an object")
     return _raw(data, stream)
 
 
@@ -191,10 +161,10 @@ def _raw(data: dict[str, Any], stream: str | None) -> Event:
         if "u" in data and "b" in data and "a" in data and "s" in data:
             return _book_ticker(data, stream)
         if stream is not None and stream.endswith("@bookTicker"):
-            raise _Fault(_MISTYPED, "a bookTicker without its fields")
+            raise mistyped("a bookTicker without its fields")
         return Unknown(_cut(stream) if stream is not None else "without a name")
     if not isinstance(kind, str):
-        raise _Fault(_MISTYPED, "an event whose name is no text")
+        raise mistyped("an event whose name is no text")
     if kind == "trade":
         return _trade(data, stream)
     if kind == "bookTicker":
@@ -208,7 +178,7 @@ def _book_ticker(data: dict[str, Any], stream: str | None) -> BookTicker:
     symbol = _symbol(data, stream)
     update_id = _whole(data, "u")
     if not 0 < update_id <= UPDATE_ID_MAX:
-        raise _Fault(_OUT_OF_RANGE, "an update id that cannot be one")
+        raise Fault(_OUT_OF_RANGE, "an update id that cannot be one")
     return BookTicker(
         symbol,
         update_id,
@@ -224,10 +194,10 @@ def _trade(data: dict[str, Any], stream: str | None) -> Trade:
     trade_id = _whole(data, "t")
     px_e9, qty_e9 = _amount(data, "p"), _amount(data, "q")
     if not 0 <= trade_id <= UPDATE_ID_MAX or not px_e9 or not qty_e9:
-        raise _Fault(_OUT_OF_RANGE, "a trade without id, price or size")
+        raise Fault(_OUT_OF_RANGE, "a trade without id, price or size")
     is_maker_buyer = data.get("m")
     if not isinstance(is_maker_buyer, bool):
-        raise _Fault(_MISTYPED, "m is not true or false")
+        raise mistyped("m is not true or false")
     side = Side.SELL if is_maker_buyer else Side.BUY
     return Trade(symbol, trade_id, px_e9, qty_e9, side, _time_ns(data, "E"), _time_ns(data, "T"))
 
@@ -235,18 +205,18 @@ def _trade(data: dict[str, Any], stream: str | None) -> Trade:
 def _control(data: dict[str, Any]) -> Reply | VenueError:
     number = data.get("id")
     if not (number is None or isinstance(number, str) or type(number) is int):
-        raise _Fault(_MISTYPED, "a reply whose id is no number or text")
+        raise mistyped("a reply whose id is no number or text")
     refused = data.get("error", data if "code" in data else None)
     if refused is not None:
         if not isinstance(refused, dict) or type(refused.get("code")) is not int:
-            raise _Fault(_MISTYPED, "an error without a code")
+            raise mistyped("an error without a code")
         return VenueError(refused["code"], _cut(str(refused.get("msg", ""))), number)
     result = data.get("result")
     if result is None:
         return Reply(number, None)
     if isinstance(result, list) and all(isinstance(name, str) for name in result):
         return Reply(number, tuple(result))
-    raise _Fault(_MISTYPED, "a result that is no list of streams")
+    raise mistyped("a result that is no list of streams")
 
 
 # --- fields -----------------------------------------------------------------------------------
@@ -255,27 +225,27 @@ def _control(data: dict[str, Any]) -> Reply | VenueError:
 def _symbol(data: dict[str, Any], stream: str | None) -> str:
     symbol = data.get("s")
     if not isinstance(symbol, str) or not 0 < len(symbol) <= _SYMBOL_LENGTH_MAX:
-        raise _Fault(_MISTYPED, "s is not a symbol")
+        raise mistyped("s is not a symbol")
     if stream is not None and _symbol_of(stream) != symbol:
-        raise _Fault(_MISTYPED, f"{_cut(symbol)} on the stream {_cut(stream)}")
+        raise mistyped(f"{_cut(symbol)} on the stream {_cut(stream)}")
     return symbol
 
 
 def _whole(data: dict[str, Any], field: str) -> int:
     value = data.get(field)
     if type(value) is not int:
-        raise _Fault(_MISTYPED, f"{field} is not a whole number")
+        raise mistyped(f"{field} is not a whole number")
     return value
 
 
 def _amount(data: dict[str, Any], field: str) -> int:
     value = data.get(field)
     if not isinstance(value, str):
-        raise _Fault(_MISTYPED, f"{field} is not a decimal in text")
+        raise mistyped(f"{field} is not a decimal in text")
     try:
         return parse_e9(value)
     except DecimalError as error:
-        raise _Fault(_OUT_OF_RANGE, f"{field}: {error}") from None
+        raise Fault(_OUT_OF_RANGE, f"{field}: {error}") from None
 
 
 def _time_ns(data: dict[str, Any], field: str) -> int:
@@ -283,9 +253,9 @@ def _time_ns(data: dict[str, Any], field: str) -> int:
     value = _whole(data, field)
     time_ns = value * (1_000_000 if value < 10**14 else 1_000)
     if not 0 < time_ns <= TIME_MAX_NS:
-        raise _Fault(_OUT_OF_RANGE, f"{field} is no time")
+        raise Fault(_OUT_OF_RANGE, f"{field} is no time")
     return time_ns
 
 
 def _cut(text: str) -> str:
-    return text[:_TEXT_MAX]
+    return text[:TEXT_MAX]

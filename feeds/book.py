@@ -1,15 +1,15 @@
 """The books of one Polymarket market: both tokens' levels in exact 1e-9 integers. Pure.
 
 A `TokenBook` is two dicts, price to size, with the best price of each side kept as levels come and
-go. `apply_changes` is the inner loop of the feed and the one place where levels change one by one.
+go. Its levels are changed by one of two twins under the same tests: the C core (`_book.c`), or
+`pure_book.py` where it was not built; `apply_changes` and `read_side` are whichever is there.
 
 The venue writes in every frame what the best prices are at the *end* of its batch, and a batch may
 be several frames, between which the levels are stale, locked or crossed. So a book knows what the
 venue `claims` last, and a pair is only fit to be published where book and claim agree.
 
 Invariants: `bid_px` and `ask_px` are always the best of the levels; a whole book replaces one at
-once or not at all; text that is no canonical price or size raises ValueError before its level is
-touched. It reads no clock, and publishes nothing (`feeds/pair.py` does).
+once or not at all. It reads no clock, and publishes nothing (`feeds/pair.py` does).
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cache.layout import Flag
+from feeds import pure_book
+from feeds.core import core
 from feeds.polymarket_wire import Change, Level, Message
-from venue.decimals import E9, format_e9, parse_e9
+from feeds.pure_book import BESTS, EMPTY_ASK, EMPTY_BID, UNKNOWN, OutOfRangeError
+from venue.decimals import E9, format_e9
 
 # Plain integers: arithmetic on an IntFlag costs a microsecond.
 WARMUP = int(Flag.WARMUP)
@@ -32,95 +35,11 @@ RESOLVED = int(Flag.RESOLVED)
 Top = tuple[int, int, int, int, int]
 """Bid, size, ask, size as the records have them (0 for an empty side), and the token's flags."""
 
-UNKNOWN = -1
-"""A best price the venue did not tell."""
-
-EMPTY_BID = 0
-EMPTY_ASK = E9
-"""What stands for the best price of an empty side, here as in the venue's frames ("0" and "1")."""
-
 LEVELS_MAX = 20_000
 """No side of a real book comes near: the finest tick gives 9,999 prices."""
 
-SIZE_MAX = 9_000_000_000 * E9
-"""The largest size that a signed 64-bit word holds, and no size of a market of this venue."""
-
-_TABLE_MAX = 16_384
-TIME_MS_MIN, TIME_MS_MAX = 10**12, 9 * 10**12
-"""Times of thirteen digits, whose nanoseconds fit a signed 64-bit word."""
-
 OUTDATED_NS_MAX = 10_000_000_000
 """What is older than its book by more than this is not: the book's own time was absurd."""
-
-
-class OutOfRangeError(ValueError):
-    """A number that cannot be a price, a size or a time of this venue."""
-
-
-class _Table(dict[str, int]):
-    """Text to integer, remembered: the same prices and many sizes come again and again.
-
-    A hit costs one look-up of a dict. Only good texts enter, so garbage cannot push them out, and
-    the table is emptied when it is full.
-    """
-
-    low = 0
-    high = E9
-
-    def __missing__(self, text: str) -> int:
-        value = parse_e9(text)
-        if not self.low <= value <= self.high:
-            raise OutOfRangeError(f"{text!r} is not within {self.low}e-9 and {self.high}e-9")
-        if len(self) >= _TABLE_MAX:
-            self.clear()
-        self[text] = value
-        return value
-
-
-class _LevelPrices(_Table):
-    low, high = 1, E9 - 1
-
-
-class _Sizes(_Table):
-    """Every second size of a change is new, so the common forms are read here: "649", "649.17"."""
-
-    def __missing__(self, text: str) -> int:
-        if len(text) < 11 and text.isascii():
-            if text[-3:-2] == "." and (digits := text[:-3] + text[-2:]).isdigit():
-                value = int(digits) * (E9 // 100)
-            elif text.isdigit():
-                value = int(text) * E9
-            else:
-                value = parse_e9(text)
-        else:
-            value = parse_e9(text)
-        if value > SIZE_MAX:
-            raise OutOfRangeError(f"a size of {text!r}")
-        if len(self) >= _TABLE_MAX:
-            self.clear()
-        self[text] = value
-        return value
-
-
-class _BestPrices(_Table):
-    """Best prices as claimed: 0 and 1 stand for an empty side, and "" for no claim at all."""
-
-    def __missing__(self, text: str) -> int:
-        return UNKNOWN if text == "" else super().__missing__(text)
-
-
-PRICES = _LevelPrices()
-SIZES = _Sizes()
-BESTS = _BestPrices()
-
-
-def parse_time_ns(text: str) -> int:
-    """Parse the venue's epoch milliseconds into nanoseconds; ValueError when they cannot be."""
-    value = int(text)
-    # Thirteen characters that make a number of thirteen digits leave no room for signs or blanks.
-    if len(text) != 13 or not TIME_MS_MIN <= value < TIME_MS_MAX:
-        raise OutOfRangeError(f"{text[:32]!r} is not a time in milliseconds")
-    return value * 1_000_000
 
 
 class TokenBook:
@@ -165,17 +84,14 @@ class TokenBook:
         self.miss_count = 0
         self.snapshot_ns = 0
 
-    def replace(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+    def replace(self, bids: list[Level], asks: list[Level]) -> None:
         """Take a whole book in place of this one; ValueError leaves the old one as it was."""
-        prices, sizes = PRICES, SIZES
-        new_bids = {prices[level.price]: size for level in bids if (size := sizes[level.size])}
-        new_asks = {prices[level.price]: size for level in asks if (size := sizes[level.size])}
+        new_bids, bid_px = read_side(bids, True)
+        new_asks, ask_px = read_side(asks, False)
         if len(new_bids) > LEVELS_MAX or len(new_asks) > LEVELS_MAX:
             raise OutOfRangeError(f"a book of {len(new_bids)} and {len(new_asks)} levels")
         self.bids, self.asks = new_bids, new_asks
-        # The venue sends the best level last; max and min do not rely on it.
-        self.bid_px = max(new_bids, default=EMPTY_BID)
-        self.ask_px = min(new_asks, default=EMPTY_ASK)
+        self.bid_px, self.ask_px = bid_px, ask_px
         self.is_ready = self.is_sure = True
         self.is_doubted = False
         self.miss_count = 0
@@ -282,49 +198,9 @@ def drop_outdated(
     return [change for change in changes if change.asset_id not in ahead]
 
 
-def apply_changes(
-    first: TokenBook, second: TokenBook, changes: Sequence[Change]
-) -> tuple[Change | None, Change | None]:
-    """Apply the changes of one frame to both books; return each token's last change, if any.
-
-    A size is the level's new total, 0 removes it. ValueError tells of a price or size that is
-    none: the changes before it have been applied, so the pair's state is then in doubt.
-    """
-    first_id, second_id = first.token_id, second.token_id
-    prices, sizes = PRICES, SIZES
-    last_first: Change | None = None
-    last_second: Change | None = None
-    for change in changes:
-        token_id = change.asset_id
-        if token_id == first_id:
-            book, last_first = first, change
-        elif token_id == second_id:
-            book, last_second = second, change
-        elif second_id:
-            raise OutOfRangeError("a token of another market")
-        else:  # a token listed alone: this is how its sibling becomes known
-            second.token_id = second_id = token_id
-            book, last_second = second, change
-        px = prices[change.price]
-        size = sizes[change.size]
-        if change.side == "BUY":
-            levels = book.bids
-            if size:
-                levels[px] = size
-                if px > book.bid_px:
-                    book.bid_px = px
-            elif px in levels:
-                del levels[px]
-                if px == book.bid_px:
-                    book.bid_px = max(levels, default=EMPTY_BID)
-        else:
-            levels = book.asks
-            if size:
-                levels[px] = size
-                if px < book.ask_px:
-                    book.ask_px = px
-            elif px in levels:
-                del levels[px]
-                if px == book.ask_px:
-                    book.ask_px = min(levels, default=EMPTY_ASK)
-    return last_first, last_second
+if core is not None:
+    core.configure(TokenBook, Change, Level, OutOfRangeError)
+_twin = core or pure_book
+apply_changes = _twin.apply_changes
+read_side = _twin.read_side
+parse_time_ns = _twin.parse_time_ns

@@ -3,8 +3,11 @@
 For each family it looks the running window up by slug, and the next one from `lead_s` before it
 opens, and hands the market over with `on_listed`; `linger_s` after a window's end it takes it back
 with `on_released`. A market that is not there yet is normal (new windows appear late) and is asked
-for again with growing delay, as is one whose look-up failed. The invariant: every market listed is
-released at most once, and nothing is listed on an answer that could not be read whole.
+for again with growing delay, as is one whose look-up failed. A window that is `known`, from before
+a restart, is listed at once and asked for all the same: what the venue says of it holds.
+
+The invariant: every market listed is released at most once, and nothing is listed on an answer that
+could not be read whole.
 
 What the answers mean is `feeds/gamma_wire.py`; which slots a market gets is the listener's affair.
 """
@@ -13,17 +16,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from cache.counters import Counter, CounterWriter
 from feeds.gamma import GammaClient, LookupFailed
 from feeds.gamma_wire import GammaError, MarketInfo, windows_wanted
 from host.clock import wall_ns
+from host.idle import until_next
 from host.log import get_log
 
-TICK_S = 0.25
+TICK_MS = 200
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 10.0
 PLAIN_AFTER_COUNT = 3
@@ -51,8 +56,10 @@ class _Wanted:
     attempt: int = 0
     next_s: float = 0.0
     is_asking: bool = False
+    is_found: bool = False
+    """The venue has told all of it."""
     market: MarketInfo | None = None
-    """What was found; once it is released nothing of this entry is left."""
+    """What was found, or is known; once it is released nothing of this entry is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +89,10 @@ class Resolver:
         counters: CounterWriter,
         settings: DiscoverySettings,
         *,
+        known: Mapping[str, MarketInfo] = MappingProxyType({}),
         wall: Callable[[], int] = wall_ns,
     ) -> None:
+        self._known = dict(known)
         self._client = client
         self._listener = listener
         self._counters = counters
@@ -98,7 +107,7 @@ class Resolver:
             while True:
                 for question in self.step(self._wall() / 1e9):
                     group.create_task(question)
-                await asyncio.sleep(TICK_S)
+                await until_next(TICK_MS)
 
     def step(self, now_s: float) -> list[Coroutine[Any, Any, None]]:
         """Release what is over, and give the look-ups that are due now."""
@@ -106,14 +115,17 @@ class Resolver:
         for family in settings.families:
             for window in windows_wanted(family, now_s, settings.lead_s):
                 if window.slug not in self._wanted:
-                    self._wanted[window.slug] = _Wanted(window.slug, float(window.end_s))
+                    wanted = _Wanted(window.slug, float(window.end_s))
+                    self._wanted[window.slug] = wanted
+                    if (known := self._known.pop(window.slug, None)) is not None:
+                        self._list(wanted, known)
         questions = []
         for name, wanted in list(self._wanted.items()):
             if wanted.end_s and now_s >= wanted.end_s + settings.linger_s:
                 del self._wanted[name]
                 if wanted.market is not None:
                     self._release(wanted.market)
-            elif wanted.market is None and not wanted.is_asking and now_s >= wanted.next_s:
+            elif not (wanted.is_found or wanted.is_asking) and now_s >= wanted.next_s:
                 if not wanted.end_s:
                     questions.append(self._ask_token(wanted))
                 elif now_s < wanted.end_s:
@@ -130,6 +142,7 @@ class Resolver:
                 self._counters.add(Counter.feeds_lookup_empty)
             elif market.is_closed:
                 log.warning("market_closed", slug=market.slug)
+                self._drop(wanted)
                 market = None
         except (LookupFailed, GammaError) as error:
             self._failed(wanted, error)
@@ -168,9 +181,24 @@ class Resolver:
             wanted.next_s = now_s + retry_s(wanted.attempt, self._settings.jitter())
             wanted.attempt += 1
             return
-        wanted.market = market
+        wanted.is_found = True
         if self._wanted.get(wanted.name) is not wanted:
             return  # It was over before the answer came.
+        if wanted.market is not None:
+            if replace(market, tick_e9=wanted.market.tick_e9) == wanted.market:
+                return  # As it was known; of the tick the stream knows more.
+            log.warning("market_changed", slug=market.slug, market=market.condition_id)
+            self._drop(wanted)
+        self._list(wanted, market)
+
+    def _drop(self, wanted: _Wanted) -> None:
+        """Take back what was listed because it was known."""
+        if wanted.market is not None:
+            self._release(wanted.market)
+            wanted.market = None
+
+    def _list(self, wanted: _Wanted, market: MarketInfo) -> None:
+        wanted.market = market
         if market.condition_id in self._listed:
             return  # Both tokens of one market were asked for, or a window and its token.
         self._listed[market.condition_id] = market

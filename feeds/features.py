@@ -7,7 +7,8 @@ and fades with a half-life of its own. The slow part has a floor.
 
 The invariant: an estimate never joins what a hole separates. Samples more than `JOIN_S_MAX` apart,
 or a hole of `HOLE_NS_MAX` that the caller knows of, restart it; `sample_count` says how much
-stands behind it. It publishes nothing and trusts its caller to sample trusted mids only.
+stands behind it. It publishes nothing and trusts its caller to give trusted mids only, or closes
+that stand for them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from cache.layout import E9
+from cache.layout import E9, Known
 
 HOLE_NS_MAX = 2 * E9
 """A hole in the evidence this long restarts the estimate; a shorter one keeps the history."""
@@ -26,6 +27,9 @@ JOIN_S_MAX = 3
 CLEAN_COUNT_MIN = 20
 """Before so many samples there is no standard deviation to tell a jump by."""
 
+_RETURN_S = (1, 5, 60)
+_RETURN_BITS = (int(Known.RETURN_1S), int(Known.RETURN_5S), int(Known.RETURN_60S))
+_SHOCK_Z = int(Known.SHOCK_Z)
 _RETURN_MAX = 1.0
 _Z_MAX = 1_000_000.0
 _SIGMA_MAX_E9 = 2**62
@@ -96,7 +100,7 @@ class Volatility:
 
 @dataclass(frozen=True, slots=True)
 class FeatureValues:
-    """Fields of the features record, in its order; a return that is not known is 0."""
+    """Fields of the features record, in its order; what has no bit in `known` is 0."""
 
     mid_px_e9: int
     return_1s_e9: int
@@ -105,6 +109,7 @@ class FeatureValues:
     sigma_e9: int
     shock_z_e9: int
     sample_count: int
+    known: int
 
 
 class SymbolFeatures:
@@ -134,17 +139,25 @@ class SymbolFeatures:
     def look(self, now_ns: int, mid_e9: int) -> FeatureValues:
         """Give the features of this instant; `now_ns` is CLOCK_MONOTONIC and never goes back."""
         self._note(now_ns, mid_e9)
-        change = self._return(now_ns, mid_e9, 1)
-        before = self.volatility.sigma_before
-        z = max(-_Z_MAX, min(_Z_MAX, change / before)) if before else 0.0
+        changes = [self._return(now_ns, mid_e9, seconds) for seconds in _RETURN_S]
+        known = sum(
+            bit for bit, found in zip(_RETURN_BITS, changes, strict=True) if found is not None
+        )
+        before, change = self.volatility.sigma_before, changes[0]
+        z = 0.0
+        if before and change is not None:
+            z = max(-_Z_MAX, min(_Z_MAX, change / before))
+            known |= _SHOCK_Z
+        return_1s, return_5s, return_60s = (round((found or 0.0) * E9) for found in changes)
         return FeatureValues(
             mid_px_e9=mid_e9,
-            return_1s_e9=round(change * E9),
-            return_5s_e9=round(self._return(now_ns, mid_e9, 5) * E9),
-            return_60s_e9=round(self._return(now_ns, mid_e9, 60) * E9),
+            return_1s_e9=return_1s,
+            return_5s_e9=return_5s,
+            return_60s_e9=return_60s,
             sigma_e9=min(round(self.volatility.sigma * mid_e9), _SIGMA_MAX_E9),
             shock_z_e9=round(z * E9),
             sample_count=self.volatility.count,
+            known=known,
         )
 
     def _note(self, now_ns: int, mid_e9: int) -> None:
@@ -156,11 +169,11 @@ class SymbolFeatures:
             first = bisect_right(self._times, now_ns - _KEPT_NS - _REACH_NS)
             del self._times[:first], self._mids[:first]
 
-    def _return(self, now_ns: int, mid_e9: int, seconds: int) -> float:
-        """Relative return over `seconds`; 0 where no mid of then is known."""
+    def _return(self, now_ns: int, mid_e9: int, seconds: int) -> float | None:
+        """Relative return over `seconds`; None where no mid of then is known."""
         wanted_ns = now_ns - seconds * E9
         index = bisect_right(self._times, wanted_ns) - 1
         if index < 0 or wanted_ns - self._times[index] > _REACH_NS:
-            return 0.0
+            return None
         then_e9 = self._mids[index]
         return max(-_RETURN_MAX, min(_RETURN_MAX, (mid_e9 - then_e9) / then_e9))

@@ -22,13 +22,8 @@ from cache.board import BoardWriter
 from cache.counters import Counter, CounterWriter
 from cache.layout import DEPTH_LEVELS, Proof, Side, tag_of
 from feeds.book import (
-    BESTS,
-    PRICES,
     RESOLVED,
     RESYNC,
-    SIZES,
-    TIME_MS_MAX,
-    TIME_MS_MIN,
     WARMUP,
     TokenBook,
     Top,
@@ -43,6 +38,7 @@ from feeds.book import (
 from feeds.certificate import Certificate, Verdict
 from feeds.gamma_wire import MarketInfo
 from feeds.polymarket_wire import Message
+from feeds.pure_book import FIRST, FIRST_AGREES, PRICES, SECOND, SECOND_AGREES, SIZES
 from venue.decimals import E9
 
 NOT_PROVEN = int(Proof.NONE)
@@ -134,74 +130,55 @@ class Pair:
         """
         text = message.timestamp
         if text != self._time_text:
-            now_ms = int(text)
-            if len(text) != 13 or not TIME_MS_MIN <= now_ms < TIME_MS_MAX:
-                raise ValueError("not a time")  # parse_time_ns, without the call
-            self.venue_ts_ns = now_ms * 1_000_000
+            self.venue_ts_ns = parse_time_ns(text)
             self._time_text = text
         changes, first, second = message.price_changes or [], self.first, self.second
         if self.venue_ts_ns < self._snapshot_ns:
             kept = drop_outdated((first, second), changes, self.venue_ts_ns)
             self._boards.counters.add(Counter.feeds_updates_outdated, len(changes) - len(kept))
             changes = kept
-        last_first, last_second = apply_changes(first, second, changes)
-        if last_first is None and last_second is None:
+        found = apply_changes(first, second, changes, data)
+        if not found:
             return not self.held_ns
         self.recv_ns = recv_ns
-        if last_first is not None:
-            first.claim = last_first
-            first.frame = data
-        if last_second is not None:
-            second.claim = last_second
-            second.frame = data
-        if self._is_plain and last_first is not None:
+        is_mirrored = self._is_mirrored
+        if self._is_plain and found & FIRST_AGREES and (is_mirrored or found & SECOND_AGREES):
             bid, ask = first.bid_px, first.ask_px
-            is_first_good = (
-                BESTS[last_first.best_bid] == bid
-                and BESTS[last_first.best_ask] == ask
-                and 0 < bid < ask < E9
-            )
-            if is_first_good:
-                bid_qty, ask_qty = first.bids[bid], first.asks[ask]
-                no_bid = 0
-                if self._is_mirrored:
-                    no_bid, no_bid_qty, no_ask, no_ask_qty = E9 - ask, ask_qty, E9 - bid, bid_qty
-                elif (
-                    last_second is not None
-                    and BESTS[last_second.best_bid] == second.bid_px
-                    and BESTS[last_second.best_ask] == second.ask_px
-                    and 0 < second.bid_px < second.ask_px < E9
-                ):
-                    no_bid, no_ask = second.bid_px, second.ask_px
-                    no_bid_qty, no_ask_qty = second.bids[no_bid], second.asks[no_ask]
-                if no_bid:
-                    self.held_ns = 0
-                    self._proof = BEST_PRICES
-                    self._proven_ns = recv_ns
-                    self.batch = batch = self.batch + 1
-                    self._values = values = (
-                        batch, 0, recv_ns, monotonic_ns(), self.venue_ts_ns, 0, BEST_PRICES,
-                        bid, bid_qty, ask, ask_qty, no_bid, no_bid_qty, no_ask, no_ask_qty,
-                        self.last_px_e9, self.tick_e9, recv_ns, 0, 0,
-                    )  # fmt: skip
-                    self._publish_top(self.slot, values)
-                    return True
-        self._newest = first if last_second is None else second if last_first is None else None
+            bid_qty, ask_qty = first.bids[bid], first.asks[ask]
+            if is_mirrored:
+                no_bid, no_bid_qty, no_ask, no_ask_qty = E9 - ask, ask_qty, E9 - bid, bid_qty
+            else:
+                no_bid, no_ask = second.bid_px, second.ask_px
+                no_bid_qty, no_ask_qty = second.bids[no_bid], second.asks[no_ask]
+            self.held_ns = 0
+            self._proof = BEST_PRICES
+            self._proven_ns = recv_ns
+            self.batch = batch = self.batch + 1
+            self._values = values = (
+                batch, 0, recv_ns, monotonic_ns(), self.venue_ts_ns, 0, BEST_PRICES,
+                bid, bid_qty, ask, ask_qty, no_bid, no_bid_qty, no_ask, no_ask_qty,
+                self.last_px_e9, self.tick_e9, recv_ns, 0, 0,
+            )  # fmt: skip
+            self._publish_top(self.slot, values)
+            return True
+        is_both = found & FIRST and found & SECOND
+        self._newest = None if is_both else first if found & FIRST else second
         return self.settle(recv_ns, BEST_PRICES)
 
     def on_book(self, message: Message, recv_ns: int, data: bytes | bytearray) -> None:
         """Take a whole book; `settle` publishes it, when the other token's came too."""
         assert message.bids is not None
         assert message.asks is not None
-        self._set_time(message.timestamp)
+        self.venue_ts_ns = parse_time_ns(message.timestamp)
+        self._time_text = message.timestamp
         tick_e9 = PRICES[message.tick_size] if message.tick_size else self.tick_e9
         book = self._book(message.asset_id)
         book.replace(message.bids, message.asks)
         book.snapshot_ns = self._snapshot_ns = self.venue_ts_ns
+        self._set_tick(tick_e9)
         book.claim, book.frame = None, data
         # Both books in one read of the socket: neither is older.
         self._newest = book if self._newest is None or self.recv_ns != recv_ns else None
-        self.tick_e9 = tick_e9
         self.is_v2 = self.is_v2 or message.version == "v2"
         self.recv_ns = recv_ns
 
@@ -237,7 +214,7 @@ class Pair:
 
     def on_tick(self, message: Message) -> None:
         """Take the market's new tick size."""
-        self.tick_e9 = PRICES[message.new_tick_size]
+        self._set_tick(PRICES[message.new_tick_size])
         if not self.held_ns:
             self.publish()
 
@@ -369,9 +346,11 @@ class Pair:
         first, second = self.first, self.second
         return not (first.is_ready and second.is_ready) or first.mirrors(second)
 
-    def _set_time(self, text: str) -> None:
-        self.venue_ts_ns = parse_time_ns(text)
-        self._time_text = text
+    def _set_tick(self, tick_e9: int) -> None:
+        """Take a tick size. It is part of the hashes: those of earlier frames have the old one."""
+        if tick_e9 != self.tick_e9:
+            self.tick_e9 = tick_e9
+            self.first.frame = self.second.frame = b""
 
     def _book(self, token_id: str) -> TokenBook:
         if token_id == self.first.token_id:

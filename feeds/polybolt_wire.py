@@ -18,6 +18,8 @@ import msgspec
 import orjson
 
 from cache.counters import Counter
+from feeds.frame_wire import TEXT_MAX, Fault, load_object, mistyped
+from feeds.frame_wire import Rejected as Rejected
 from venue.decimals import DecimalError, parse_long_e9
 
 TWAP_CHANNEL: Final = "price.crypto.twap"
@@ -25,7 +27,6 @@ CODE_AUTH: Final = 4001
 POINTS_MAX: Final = 4096
 SEQ_MAX: Final = 2**63 - 1
 _TIME_MAX_S: Final = 9_000_000_000
-_TEXT_MAX: Final = 200
 _RID_MAX: Final = 40
 _PING_RID: Final = re.compile(r"p([0-9]{1,12})")
 
@@ -78,22 +79,7 @@ class Unknown(msgspec.Struct, frozen=True):
     kind: str
 
 
-class Rejected(msgspec.Struct, frozen=True):
-    """A frame thrown away: `cause` is the counter of why."""
-
-    cause: Counter
-    text: str
-
-
 Event = Points | Ack | Pong | Refused | Unknown | Rejected
-
-
-class _Fault(Exception):
-    """Why a frame is thrown away; leaves this module as `Rejected` only."""
-
-    def __init__(self, cause: Counter, text: str) -> None:
-        super().__init__(text)
-        self.rejected = Rejected(cause, text[:_TEXT_MAX])
 
 
 # --- what we send -----------------------------------------------------------------------------
@@ -134,22 +120,9 @@ def _request(op: str, series: Iterable[Series]) -> dict[str, object]:
 def parse(frame: bytes | bytearray) -> Event:
     """Give the one event of a frame; never raises."""
     try:
-        return _event(_load(frame))
-    except _Fault as fault:
+        return _event(load_object(frame))
+    except Fault as fault:
         return fault.rejected
-
-
-def _load(frame: bytes | bytearray) -> dict[str, Any]:
-    try:
-        found = orjson.loads(frame)
-    except orjson.JSONDecodeError as error:
-        text = str(error)
-        is_binary = "UTF-8" in text
-        cause = Counter.feeds_frames_binary if is_binary else Counter.feeds_frames_malformed
-        raise _Fault(cause, text) from None
-    if not isinstance(found, dict):
-        raise _mistyped(f"a {type(found).__name__} instead of an object")
-    return found
 
 
 def _event(found: dict[str, Any]) -> Event:
@@ -157,40 +130,40 @@ def _event(found: dict[str, Any]) -> Event:
     if op is None:
         return _envelope(found)
     if not isinstance(op, str):
-        raise _mistyped("op is no text")
+        raise mistyped("op is no text")
     rid = found.get("rid")
     rid = rid[:_RID_MAX] if isinstance(rid, str) else ""
     if op == "pong":
         number = _PING_RID.fullmatch(rid)
         return Pong(int(number[1]) if number else 0)
     if op == "error":
-        return Refused(str(found.get("code"))[:_TEXT_MAX], rid)
+        return Refused(str(found.get("code"))[:TEXT_MAX], rid)
     if op in ("authed", "subscribed", "unsubscribed"):
         return Ack(op, rid)
-    return Unknown(op[:_TEXT_MAX])
+    return Unknown(op[:TEXT_MAX])
 
 
 def _envelope(found: dict[str, Any]) -> Points | Unknown:
     channel = found.get("channel")
     if not isinstance(channel, str):
-        raise _mistyped("neither op nor channel")
+        raise mistyped("neither op nor channel")
     if channel != TWAP_CHANNEL:
-        return Unknown(channel[:_TEXT_MAX])
+        return Unknown(channel[:TEXT_MAX])
     payload = found.get("payload")
     if not isinstance(payload, dict):
-        raise _mistyped("payload is no object")
+        raise mistyped("payload is no object")
     is_snapshot = found.get("snapshot") is True
     rows = payload.get("data") if is_snapshot else [payload]
     if not isinstance(rows, list):
-        raise _mistyped("the data of a snapshot is no list")
+        raise mistyped("the data of a snapshot is no list")
     if len(rows) > POINTS_MAX:
-        raise _Fault(Counter.feeds_frames_out_of_range, f"{len(rows)} points in one frame")
+        raise Fault(Counter.feeds_frames_out_of_range, f"{len(rows)} points in one frame")
     return Points(
         series=_series(payload),
         seq=_whole(found, "seq"),
         dropped=_dropped(found),
         is_snapshot=is_snapshot,
-        source=str(payload.get("source") or "")[:_TEXT_MAX],
+        source=str(payload.get("source") or "")[:TEXT_MAX],
         points=tuple(_point(row) for row in rows),
     )
 
@@ -198,7 +171,7 @@ def _envelope(found: dict[str, Any]) -> Points | Unknown:
 def _series(payload: dict[str, Any]) -> Series:
     symbol = payload.get("symbol")
     if not isinstance(symbol, str) or not 0 < len(symbol) <= _RID_MAX:
-        raise _mistyped("symbol is no text")
+        raise mistyped("symbol is no text")
     return symbol.lower(), _whole(payload, "window_seconds")
 
 
@@ -212,36 +185,32 @@ def _dropped(found: dict[str, Any]) -> int:
 
 def _point(row: object) -> Point:
     if not isinstance(row, dict):
-        raise _mistyped("a point is no object")
+        raise mistyped("a point is no object")
     text = row.get("full_accuracy_value")
     if text is None:
         # A snapshot may give the full decimal under the short name; a float there is not exact.
         text = row.get("value")
     if not isinstance(text, str):
-        raise _mistyped("a point without full_accuracy_value as text")
+        raise mistyped("a point without full_accuracy_value as text")
     try:
         price_e9 = parse_long_e9(text)
     except DecimalError as error:
-        raise _Fault(Counter.feeds_frames_out_of_range, f"value: {error}") from None
+        raise Fault(Counter.feeds_frames_out_of_range, f"value: {error}") from None
     if not price_e9:
-        raise _Fault(Counter.feeds_frames_out_of_range, "a price of zero")
+        raise Fault(Counter.feeds_frames_out_of_range, "a price of zero")
     time_s = _whole(row, "timestamp")
     rest = 0
     if time_s >= 10**11:
         time_s, rest = divmod(time_s, 1000)  # Milliseconds, which is what the venue writes.
     if not 0 < time_s <= _TIME_MAX_S or rest:
-        raise _Fault(Counter.feeds_frames_out_of_range, "timestamp is no whole second")
+        raise Fault(Counter.feeds_frames_out_of_range, "timestamp is no whole second")
     return Point(time_s, price_e9, row.get("is_carried_forward") is True)
 
 
 def _whole(row: dict[str, Any], field: str) -> int:
     value = row.get(field)
     if type(value) is not int:
-        raise _mistyped(f"{field} is not a whole number")
+        raise mistyped(f"{field} is not a whole number")
     if not 0 <= value <= SEQ_MAX:
-        raise _Fault(Counter.feeds_frames_out_of_range, f"{field} is out of range")
+        raise Fault(Counter.feeds_frames_out_of_range, f"{field} is out of range")
     return value
-
-
-def _mistyped(text: str) -> _Fault:
-    return _Fault(Counter.feeds_frames_mistyped, text)

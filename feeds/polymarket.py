@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from cache.board import Miss
+from cache.board import Miss, Snapshot
 from cache.counters import Counter
 from cache.layout import DEPTH, INSTRUMENT, PAIR_BBO, SETTLEMENT, TRADE, BoardSpec, tag_of
 from cache.segment import WriterSegment
@@ -30,9 +30,10 @@ from feeds.pair import Boards, Pair
 from feeds.polymarket_wire import subscribe_first, subscribe_more, unsubscribe
 from feeds.proxy import ReferenceProxy
 from feeds.session import Keepalive, Send, Session
-from feeds.subscriptions import BookRequests, Slots, instrument_values
+from feeds.subscriptions import BookRequests, Slots, instrument_values, recall_window
 from feeds.twap import SettlementFeed, SettlementSettings
 from host.clock import NS_PER_MS, NS_PER_S, monotonic_ns, wall_ns
+from host.idle import until_next
 from host.log import get_log
 from host.settings import Config
 from host.settings import PolymarketFeed as Settings
@@ -42,9 +43,13 @@ PAIRS_MAX: Final = 250
 """The venue sends no first books on a connection of more than 500 tokens."""
 
 KEEPALIVE: Final = Keepalive(lambda number: "PING", interval_s=10.0, stale_s=30.0)
-TICK_S: Final = 0.1
+TICK_MS: Final = 100
+MIDS_EVERY: Final = 10
 CERTIFY_EVERY: Final = 3
 """One market's hashes are checked every so many ticks; it costs some tenths of a millisecond."""
+
+SILENCE_NS: Final = 2 * NS_PER_S
+"""Hashes are not checked again and again while the venue says nothing for so long."""
 
 log = get_log("feeds")
 
@@ -105,10 +110,21 @@ class PolymarketFeed:
         self._is_subscribed = False
         self._holds = _Timer()
         self._depths = _Timer()
+        self.recalled: dict[str, MarketInfo] = {}
+        """By slug, the windows that the last incarnation listed, as far as memory says all."""
         for slot in range(settings.market_slots):
             held = self._boards.pair_bbo.last(slot)
             if not isinstance(held, Miss):
                 self._slots.recall(slot, held.tag, held.generation)
+                self._recall(slot, held)
+
+    def _recall(self, slot: int, top: Snapshot) -> None:
+        yes, no = (self._instruments.last(2 * slot + index) for index in (0, 1))
+        if isinstance(yes, Miss) or isinstance(no, Miss) or yes.pair_tag != top.tag:
+            return
+        market = recall_window(yes, no)
+        if market is not None:  # The tick may have changed since it was listed.
+            self.recalled[market.slug] = replace(market, tick_e9=top.tick_e9 or market.tick_e9)
 
     async def run(self) -> None:
         """Keep the connection and the timers going until cancelled."""
@@ -245,15 +261,21 @@ class PolymarketFeed:
     async def _tick_forever(self) -> None:
         count = 0
         while True:
-            await asyncio.sleep(TICK_S)
+            await until_next(TICK_MS)
             count += 1
-            now_ns = monotonic_ns()
-            if count % round(1 / TICK_S) == 0:
-                self.channel.publish_mids()
-            if count % CERTIFY_EVERY == 0 and not self.session.is_behind:
-                self.channel.certify_next(now_ns)
-            if self._is_subscribed and not self.session.is_behind:
-                self._ask_for_books(now_ns, wall_ns())
+            self.tick(count, wall_ns())
+
+    def tick(self, count: int, wall_now_ns: int) -> None:
+        """Do what is due at the `count`-th tick."""
+        now_ns = monotonic_ns()
+        if count % MIDS_EVERY == 0:
+            self.channel.publish_mids()
+        if self.session.is_behind:
+            return
+        if count % CERTIFY_EVERY == 0 and now_ns - self.session.read_ns < SILENCE_NS:
+            self.channel.certify_next(now_ns)
+        if self._is_subscribed:
+            self._ask_for_books(now_ns, wall_now_ns)
 
     def _ask_for_books(self, now_ns: int, wall_now_ns: int) -> None:
         """Ask again for the whole books of markets in doubt: by leaving and joining them."""
@@ -277,20 +299,20 @@ async def serve(segment: WriterSegment, config: Config) -> None:
     """Run the whole process until cancelled: feed, look-ups and settlement."""
     venue, settings = config.venues.polymarket, config.feeds.polymarket
     timeout_s = settings.lookup_timeout_s
-    async with GammaClient(venue.gamma_url, venue.clob_url, timeout_s=timeout_s) as gamma:
-        settlement = SettlementFeed(segment, gamma, _settlement_settings(config))
-        feed = PolymarketFeed(segment, venue.ws_url, settings, settlement=settlement)
-        wanted = DiscoverySettings(
-            families=settings.families,
-            tokens=settings.tokens,
-            lead_s=settings.lead_s,
-            linger_s=settings.linger_s,
-        )
-        resolver = Resolver(gamma, feed, segment.counters, wanted)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(settlement.run())
-            group.create_task(feed.run())
-            group.create_task(resolver.run())
+    gamma = GammaClient(venue.gamma_url, venue.clob_url, timeout_s=timeout_s)
+    settlement = SettlementFeed(segment, gamma, _settlement_settings(config))
+    feed = PolymarketFeed(segment, venue.ws_url, settings, settlement=settlement)
+    wanted = DiscoverySettings(
+        families=settings.families,
+        tokens=settings.tokens,
+        lead_s=settings.lead_s,
+        linger_s=settings.linger_s,
+    )
+    resolver = Resolver(gamma, feed, segment.counters, wanted, known=feed.recalled)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(settlement.run())
+        group.create_task(feed.run())
+        group.create_task(resolver.run())
 
 
 def _settlement_settings(config: Config) -> SettlementSettings:

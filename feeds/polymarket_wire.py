@@ -120,7 +120,10 @@ class _Hashed(msgspec.Struct, gc=False):
     price_changes: list[_Hashed] = []
 
 
-_decode_one = msgspec.json.Decoder(Message).decode
+decode_message = msgspec.json.Decoder(Message).decode
+DECODE_FAULTS = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""`parse` in two halves for the hot path: what decodes most frames, and how it says it cannot."""
+
 _decode_many = msgspec.json.Decoder(list[Message]).decode
 _decode_any = msgspec.json.Decoder().decode
 
@@ -132,8 +135,8 @@ Parsed = Message | list[Message] | Pong | Rejection
 def parse(data: bytes | bytearray | str) -> Parsed:
     """Turn one frame into its message or messages, PONG, or a Rejection."""
     try:
-        return _decode_one(data)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return decode_message(data)
+    except DECODE_FAULTS:
         return _parse_rare(data)
 
 
@@ -177,7 +180,7 @@ def _parse_rare(data: bytes | bytearray | str) -> Parsed:
             if len(many) > ARRAY_MAX:
                 return Rejection(Cause.OUT_OF_RANGE, f"an array of {len(many)} events")
             return many
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except DECODE_FAULTS:
         pass  # the causes are found below
     return _explain(raw)
 

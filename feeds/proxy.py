@@ -10,11 +10,10 @@ The invariant: too few samples give no price. It publishes nothing.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable
 
-from cache.board import BoardReader, Miss
-from cache.errors import SegmentError
+from cache.board import BoardReader, Miss, Snapshot, last_run
+from cache.errors import PenstockError
 from cache.layout import E9, tag_of
 from cache.segment import ReaderSegment
 
@@ -25,15 +24,12 @@ BASIS_KEEP = 0.98
 """Weight of the old basis when a new point comes."""
 
 
-def mean_before(samples: NDArray[np.void], second: int, length_s: int) -> int:
+def mean_before(samples: Iterable[Snapshot], second: int, length_s: int) -> int:
     """Mean of the mids of the `length_s` seconds up to `second`; 0 where too few are known."""
-    stamps = samples["wall_ns"]
-    chosen = (stamps > (second - length_s) * E9) & (stamps <= second * E9)
-    count = len(np.unique(stamps[chosen]))
-    if count < COVER_MIN * length_s:
-        return 0
-    mids: list[int] = samples["mid_px_e9"][chosen].tolist()
-    return sum(mids) // len(mids)  # in Python: a sum of such integers leaves 64 bits
+    first_ns, last_ns = (second - length_s) * E9, second * E9
+    # By second: where seconds were filled in later, the history stands there anew.
+    mids = {one.wall_ns: one.mid_px_e9 for one in samples if first_ns < one.wall_ns <= last_ns}
+    return sum(mids.values()) // len(mids) if len(mids) >= COVER_MIN * length_s else 0
 
 
 class ReferenceProxy:
@@ -67,8 +63,7 @@ class ReferenceProxy:
             return 0
         for slot in range(board.slot_count):
             if not isinstance(board.read(slot, tag), Miss):
-                samples = board.history(slot, board.cell_count - 2, tag)
-                return 0 if isinstance(samples, Miss) else mean_before(samples, second, length_s)
+                return mean_before(last_run(board, slot, tag), second, length_s)
         return 0
 
     def _attached(self) -> BoardReader | None:
@@ -76,8 +71,8 @@ class ReferenceProxy:
             self._segment = self._board = None
         if self._segment is None:
             try:
-                self._segment = ReaderSegment.attach(self._role, namespace=self._namespace)
-                self._board = self._segment.board("samples")
-            except SegmentError:
-                self._segment = None
+                segment = ReaderSegment.attach(self._role, namespace=self._namespace)
+                self._segment, self._board = segment, segment.board("samples")
+            except PenstockError:
+                pass  # Not there yet, or not what it must be: tried again when it is asked for.
         return self._board

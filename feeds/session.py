@@ -33,10 +33,11 @@ from websockets.frames import CloseCode
 from cache.counters import Counter, CounterWriter
 from feeds.connection import FRAME_BYTES_MAX, Connection, bind
 from host.clock import SuspendWatch
+from host.idle import until_next
 from host.log import get_log
 
 STALL_NS = 250_000_000
-TICK_S = 0.05
+TICK_MS = 100
 CLOSE_S = 1.0
 BACKOFF_FIRST_S = 0.25
 BACKOFF_MAX_S = 30.0
@@ -272,7 +273,7 @@ class Session:
 
     async def _tick_forever(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            await until_next(TICK_MS)
             self._tick(time.monotonic_ns())
 
     def _tick(self, now_ns: int) -> None:

@@ -7,8 +7,10 @@ of that very second has come, OFFICIAL once Gamma says it. The invariant: proven
 and a price that is not known is 0 and never guessed.
 
 Up wins a tie. No outcome is drawn from a PROXY strike: it is not what the market pays by. A point
-that the venue only carried forward is the price of another second and is not used. This file
-neither fetches nor publishes; `feeds/twap.py` does.
+that the venue only carried forward is the price of another second and is not used. Nor is one from
+the future, or one that is half or double the price before it, until a second one says the like: the
+first price of all, which nothing can judge, is outvoted the same way. This file neither fetches nor
+publishes; `feeds/twap.py` does.
 """
 
 from __future__ import annotations
@@ -16,12 +18,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from cache.layout import E9, Outcome, Provenance
 from feeds.gamma_wire import EventPrices
 from feeds.polybolt_wire import Point, Points, Series
 
 KEPT_COUNT = 256
 """Points remembered of a series: a market listed late finds the second it needs among them."""
+
+AHEAD_S = 5
+"""A point is stamped about a second before it comes; the clocks differ by less than this."""
 
 
 @dataclass(slots=True)
@@ -44,7 +51,7 @@ class Settlement:
 
     def take_strike(self, price_e9: int, provenance: Provenance) -> bool:
         """Take a strike that is better known than the one held; True when something changed."""
-        if provenance < self.provenance or not price_e9:
+        if provenance < self.provenance or price_e9 <= 0:
             return False
         if (price_e9, provenance) == (self.strike_e9, self.provenance):
             return False
@@ -56,7 +63,7 @@ class Settlement:
 
     def take_final(self, price_e9: int, *, is_official: bool) -> bool:
         """Take the price at the end; True when something changed."""
-        if not price_e9 or (self.final_e9 and self.is_final_official >= is_official):
+        if price_e9 <= 0 or (self.final_e9 and self.is_final_official >= is_official):
             return False
         self.final_e9, self.is_final_official = price_e9, is_official
         self._decide()
@@ -94,6 +101,20 @@ class _Line:
     recv_ns: int = 0
     seq: int = 0
     prices: dict[int, int] = field(default_factory=dict)
+    believed_e9: int = 0
+    doubted_e9: int = 0
+    """The price that was refused last, if none has been believed since."""
+
+    def refuses(self, point: Point, now_s: float) -> bool:
+        """Whether a point cannot be of this series: by its time, or by its price alone."""
+        if point.time_s > now_s + AHEAD_S:
+            return True
+        price_e9, before_e9 = point.price_e9, self.believed_e9
+        if before_e9 and not _is_like(price_e9, before_e9) | _is_like(price_e9, self.doubted_e9):
+            self.doubted_e9 = price_e9
+            return True
+        self.believed_e9, self.doubted_e9 = price_e9, 0
+        return False
 
     def take(self, point: Point) -> bool:
         """Remember a point; True when its second was not known yet."""
@@ -105,6 +126,11 @@ class _Line:
         if self.newest is None or point.time_s > self.newest.time_s:
             self.newest = point
         return True
+
+
+def _is_like(price_e9: int, other_e9: int) -> bool:
+    """Whether two prices are less than half and double apart."""
+    return price_e9 < 2 * other_e9 and other_e9 < 2 * price_e9
 
 
 class Strikes:
@@ -138,6 +164,14 @@ class Strikes:
         if line is None or line.newest is None:
             return None
         return line.newest, line.recv_ns, line.seq
+
+    def believed(self, frame: Points, now_s: float) -> Points:
+        """Leave out of an envelope the points that cannot be of its series."""
+        line = self._lines.get(frame.series)
+        if line is None:
+            return frame
+        points = tuple(point for point in frame.points if not line.refuses(point, now_s))
+        return msgspec.structs.replace(frame, points=points)
 
     def on_points(self, frame: Points, recv_ns: int) -> tuple[int, int]:
         """Take an envelope; give how many points were new, and how many seconds were missed."""

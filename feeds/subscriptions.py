@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from cache.layout import tag_of
+from cache.board import Snapshot
+from cache.layout import INSTRUMENT, SettlementType, next_generation, tag_of
 from feeds.gamma_wire import MarketInfo
 from feeds.pair import Pair
 
@@ -22,6 +23,11 @@ ASK_NS = 5_000_000_000
 
 SUSPECT_ASK_NS = 500_000_000
 """Least time between two questions where state is known to be in doubt."""
+
+SLUG_BYTES, OUTCOME_BYTES = 72, 16
+
+STAMPS_COUNT = 7
+"""Values of a record that come before what it is about: times, flags and the like."""
 
 ASK_COUNT_MAX = 3
 GIVE_UP_NS = 60_000_000_000
@@ -66,7 +72,7 @@ class Slots:
         number = min(free, key=rank)
         slot = self._slots[number]
         if slot.tag not in (0, tag):
-            slot.generation += 1
+            slot.generation = next_generation(slot.generation)
         slot.tag = tag
         slot.is_taken = True
         return number, slot.generation
@@ -145,8 +151,8 @@ def instrument_values(
     return (
         market.token_ids[index].encode() if is_listed else b"",
         market.condition_id.encode(),
-        _cut(market.slug, 72),
-        _cut(market.outcomes[index], 16),
+        _cut(market.slug, SLUG_BYTES),
+        _cut(market.outcomes[index], OUTCOME_BYTES),
         tag_of("polymarket", other) if other else 0,
         tag_of("polymarket", market.condition_id),
         tag_of("binance", market.reference_symbol) if market.reference_symbol else 0,
@@ -168,6 +174,54 @@ def instrument_values(
         int(market.settlement_type),
         market.protocol_version,
     )
+
+
+def recall_window(yes: Snapshot, no: Snapshot) -> MarketInfo | None:
+    """Read a listing back: the inverse of `instrument_values` for a window of an up/down family.
+
+    None where the records do not say all of it: no other market is listed without being asked for.
+    """
+    asset, is_window, _ = yes.slug.partition("-updown-")
+    if not (is_window and yes.id and no.id) or _may_be_cut(yes) or _may_be_cut(no):
+        return None
+    market = MarketInfo(
+        condition_id=yes.market_id,
+        slug=yes.slug,
+        token_ids=(yes.id, no.id),
+        outcomes=(yes.outcome, no.outcome),
+        tick_e9=yes.tick_e9,
+        min_qty_e9=yes.min_qty_e9,
+        neg_risk=False,
+        lot_e9=yes.lot_e9,
+        fee_rate_e9=yes.fee_rate_e9,
+        fee_exponent=yes.fee_exponent,
+        rebate_rate_e9=yes.rebate_rate_e9,
+        taker_delay_ns=yes.taker_delay_ns,
+        reward_min_qty_e9=yes.reward_min_qty_e9,
+        reward_spread_e9=yes.reward_spread_e9,
+        asset=asset,
+        window_start_ns=yes.window_start_ns,
+        window_end_ns=yes.window_end_ns,
+        twap_ns=yes.twap_ns,
+        settlement_type=SettlementType(yes.settlement_type),
+        protocol_version=yes.protocol_version,
+    )
+    for index, held in enumerate((yes, no)):
+        if instrument_values(market, index, yes.pair_slot) != _values(held):
+            return None
+    return market
+
+
+def _may_be_cut(listing: Snapshot) -> bool:
+    """Whether a text fills its field, and may have been longer."""
+    slug, outcome = listing.slug.encode(), listing.outcome.encode()
+    return len(slug) >= SLUG_BYTES - 3 or len(outcome) >= OUTCOME_BYTES - 3
+
+
+def _values(listing: Snapshot) -> tuple[int | bytes, ...]:
+    """What `instrument_values` gave for this record."""
+    values = (getattr(listing, name) for name in INSTRUMENT.value_names[STAMPS_COUNT:])
+    return tuple(value.encode() if isinstance(value, str) else value for value in values)
 
 
 def _cut(text: str, size: int) -> bytes:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from cache.board import Miss, Snapshot
 from cache.counters import Counter
-from cache.layout import E9, Flag, Outcome, Provenance, SettlementType, tag_of
+from cache.layout import E9, Flag, Outcome, Provenance, SettlementType, tag_of, word_of
 from cache.segment import WriterSegment
 from feeds import polybolt_wire as wire
 from feeds.gamma import GammaClient, LookupFailed
@@ -32,9 +32,10 @@ from feeds.proxy import ReferenceProxy
 from feeds.session import Keepalive, Send, Session
 from feeds.strike import Settlement, Strikes, settlement_values
 from host.clock import wall_ns
+from host.idle import until_next
 from host.log import get_log
 
-TICK_S: Final = 0.5
+TICK_MS: Final = 500
 REPLAY_EVERY_S: Final = 10.0
 """Least time between two reconnects made for a replay."""
 
@@ -132,9 +133,11 @@ class SettlementFeed:
         tag = tag_of("polymarket", info.condition_id)
         held = self._remembered.pop(tag, None)
         if held is not None and held.window_start_ns == info.window_start_ns:
-            market.take_strike(held.strike_e9, Provenance(held.strike_provenance))
+            # A word that is none is damage: as if nothing had been known.
+            provenance = word_of(Provenance, held.strike_provenance) or Provenance.UNKNOWN
+            market.take_strike(held.strike_e9, provenance)
             market.take_final(held.final_e9, is_official=False)
-            market.take_winner(Outcome(held.outcome))
+            market.take_winner(word_of(Outcome, held.outcome) or Outcome.UNKNOWN)
         market.take_winner(info.winner)
         self._board.assign(pair_slot, tag, generation)
         self._strikes.add(market)
@@ -161,7 +164,7 @@ class SettlementFeed:
             if self._session is not None:
                 group.create_task(self._session.run())
             while True:
-                await asyncio.sleep(TICK_S)
+                await until_next(TICK_MS)
                 now_s = self._wall() / 1e9
                 self.tick(now_s)
                 for place in self._places.values():
@@ -286,8 +289,12 @@ class SettlementFeed:
             self._counters.add(Counter.feeds_events_unlisted)
             log.error("twap_foreign_source", source=event.source)
             return False
-        fresh, missed = self._strikes.on_points(event, recv_ns)
         self._counters.add(Counter.feeds_twap_received, len(event.points))
+        count, event = len(event.points), self._strikes.believed(event, self._wall() / 1e9)
+        if refused := count - len(event.points):
+            self._counters.add(Counter.feeds_twap_refused, refused)
+            log.warning("twap_refused", count=refused)
+        fresh, missed = self._strikes.on_points(event, recv_ns)
         if missed or event.dropped:
             self._counters.add(Counter.feeds_twap_lost, max(missed, event.dropped))
         if fresh:

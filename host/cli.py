@@ -1,8 +1,9 @@
 """The `penstock` command: `penstock COMMAND --help` says what each does, with an example.
 
 Tools read memory and never ask a process; `up`, `sim` and `bench` only start command lines.
-Exit codes: 0 ok, 1 fault, 2 usage or configuration, 3 already running, 4 layout mismatch.
-Nothing ever prompts.
+Exit codes: 0 ok, 1 fault, 2 usage or configuration, 3 already running, 4 layout mismatch. With
+`--json` an error is JSON too, always `{"error": {"code", "name", "message", "faults"}}`, on stdout.
+Nothing ever prompts, and a reader of stdout that has gone (`| head`) changes no exit code.
 """
 
 from __future__ import annotations
@@ -13,19 +14,23 @@ import sys
 import time
 from collections.abc import Sequence
 
-import msgspec
 from rich.console import Console
 from rich.live import Live
 
 from cache import segment as segments
+from cache.errors import PenstockError
 from cache.layout import HEADER
 from cache.segment import ReaderSegment
 from host import supervisor
+from host.arguments import DAY_S, Parser, UsageError, real, whole
 from host.clock import monotonic_ns, wall_ns
 from host.config import load
 from host.down import down
 from host.dump import board_rows, render, segment_rows
 from host.process import ExitCode, guarded
+from host.roles import SUPERVISOR_ROLE, plan
+from host.say import hush, say, say_json, teller
+from host.settings import Config
 from host.show import screen
 from host.survey import Survey, check
 
@@ -36,16 +41,22 @@ STATUS_COLUMNS = 200
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and carry out one command; give its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    for command, module in (("sim", "sim"), ("bench", "bench")):
-        if words[:1] == [command]:
-            return guarded(lambda: hand_over(module, words[1:]))  # noqa: B023 - called at once
+    return guarded(lambda: _carry_out(words), teller(words))
+
+
+def _carry_out(words: Sequence[str]) -> int:
+    if words[:1] in (["sim"], ["bench"]):
+        return hand_over(words[0], words[1:])
     options = make_parser().parse_args(words)
-    return guarded(lambda: int(options.run(options)))
+    try:
+        return int(options.run(options))
+    except OSError as fault:  # The system's refusal says what was refused: a full disk, a limit.
+        raise PenstockError(str(fault)) from fault
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Build the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="penstock",
         description="Market data in shared memory and crash-safe quoting on one host.",
         epilog="exit codes: 0 ok, 1 fault, 2 usage or configuration, 3 already running, "
@@ -64,18 +75,17 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: argparse._SubParsersAction[Parser],
     name: str,
     text: str,
     example: str,
-) -> argparse.ArgumentParser:
-    added: argparse.ArgumentParser = commands.add_parser(
+) -> Parser:
+    return commands.add_parser(
         name,
         help=text,
         description=text[0].upper() + text[1:] + ".",
         epilog=f"example: penstock {example}",
     )
-    return added
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -83,16 +93,17 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
-def _add_down(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_down(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = _add(commands, "down", "stop a running supervisor, remove the segments", "down")
     _add_common(parser)
+    wait = real(0, DAY_S)
     parser.add_argument(
-        "--timeout", type=float, default=30.0, metavar="SECONDS", help="how long to wait"
+        "--timeout", type=wait, default=30.0, metavar="SECONDS", help="how long to wait"
     )
     parser.set_defaults(run=run_down)
 
 
-def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_status(commands: argparse._SubParsersAction[Parser]) -> None:
     text = "show processes, books, quotes, positions and fills; exit 1 unless all processes live"
     parser = _add(commands, "status", text, "status --json")
     _add_common(parser)
@@ -101,19 +112,21 @@ def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = _add(commands, "top", "show the same again and again until Ctrl-C", "top --interval 2")
     _add_common(parser)
     parser.add_argument("--counters", action="store_true", help="show counters and latencies too")
-    parser.add_argument("--interval", type=float, default=1.0, metavar="SECONDS")
-    parser.add_argument("--count", type=int, default=0, metavar="N", help="end after N looks")
+    parser.add_argument("--interval", type=real(0, DAY_S), default=1.0, metavar="SECONDS")
+    looks = whole(1, 10**9)
+    parser.add_argument("--count", type=looks, default=0, metavar="N", help="end after N looks")
     parser.set_defaults(run=run_top)
 
 
-def _add_shm(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_shm(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = _add(commands, "shm", "look at shared memory itself", "shm dump feed.binance.0")
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
     dump = _add(verbs, "dump", "print a segment", "shm dump feed.binance.0 --board bbo")
     dump.add_argument("role", nargs="?", help="feed.binance.0, ...; without it, name them all")
     dump.add_argument("--board", help="print this board's records, not only the header")
-    dump.add_argument("--slot", type=int, help="of this slot alone")
-    dump.add_argument("--history", type=int, default=1, metavar="N", help="the last N records")
+    dump.add_argument("--slot", type=whole(0, 2**31), help="of this slot alone")
+    count = whole(1, 2**31)
+    dump.add_argument("--history", type=count, default=1, metavar="N", help="the last N records")
     _add_common(dump)
     dump.set_defaults(run=run_dump)
     text = "exit 0 if the role's process lives, else 1 and say why on stderr"
@@ -129,18 +142,25 @@ def hand_over(module: str, words: Sequence[str]) -> int:
     os.execv(sys.executable, [sys.executable, "-m", module, *words])
 
 
-def print_json(value: object) -> None:
-    """Print one line of JSON."""
-    print(msgspec.json.encode(value).decode(), flush=True)
+class Page(Console):
+    """Tables for a terminal, or wide enough for a log."""
+
+    def __init__(self) -> None:
+        super().__init__(width=None if sys.stdout.isatty() else STATUS_COLUMNS)
+
+    def on_broken_pipe(self) -> None:
+        """Go on, to the exit code that is true."""
+        self.quiet = True
+        hush()
 
 
 def run_down(options: argparse.Namespace) -> int:
     """`penstock down`."""
     removed, troubles = down(load(options.config).host.namespace, options.timeout)
     if options.json:
-        print_json({"removed": removed, "troubles": troubles})
+        say_json({"removed": removed, "troubles": troubles})
     else:
-        print(f"removed: {', '.join(removed) or 'nothing was there'}")
+        say(f"removed: {', '.join(removed) or 'nothing was there'}")
         for trouble in troubles:
             print(trouble, file=sys.stderr)
     return ExitCode.FAULT if troubles else ExitCode.OK
@@ -150,10 +170,9 @@ def run_status(options: argparse.Namespace) -> int:
     """`penstock status`."""
     picture = Survey(load(options.config).host.namespace).take(monotonic_ns(), wall_ns())
     if options.json:
-        print_json(picture)
+        say_json(picture)
     else:
-        console = Console(width=None if sys.stdout.isatty() else STATUS_COLUMNS)
-        console.print(screen(picture, counters=options.counters))
+        Page().print(screen(picture, counters=options.counters))
     all_live = all(row.liveness == "LIVE" for row in picture.processes)
     return ExitCode.OK if picture.processes and all_live else ExitCode.FAULT
 
@@ -164,8 +183,7 @@ def run_top(options: argparse.Namespace) -> int:
     looks = 0
     live = None
     if not options.json:
-        width = None if sys.stdout.isatty() else STATUS_COLUMNS
-        live = Live(console=Console(width=width), auto_refresh=False)
+        live = Live(console=Page(), auto_refresh=False)
         live.start()
     try:
         while not options.count or looks < options.count:
@@ -174,7 +192,7 @@ def run_top(options: argparse.Namespace) -> int:
             looks += 1
             picture = survey.take(monotonic_ns(), wall_ns())
             if live is None:
-                print_json(picture)
+                say_json(picture)
             else:
                 live.update(screen(picture, counters=options.counters), refresh=True)
     except (KeyboardInterrupt, BrokenPipeError):
@@ -187,32 +205,55 @@ def run_top(options: argparse.Namespace) -> int:
 
 def run_dump(options: argparse.Namespace) -> int:
     """`penstock shm dump`."""
-    namespace = load(options.config).host.namespace
+    config = load(options.config)
+    if options.board is None and (options.slot is not None or options.history > 1):
+        raise UsageError("--slot and --history choose records of a board: name it with --board")
     if options.role is None:
-        names = segments.roles(namespace)
-        print_json(names) if options.json else print("\n".join(names))
+        names = segments.roles(config.host.namespace)
+        say_json(names) if options.json else say("\n".join(names))
         return ExitCode.OK if names else ExitCode.FAULT
-    segment = ReaderSegment.attach(options.role, namespace=namespace)
+    segment = find_segment(options.role, config)
     if options.board is not None:
-        rows = board_rows(segment.board(options.board), slot=options.slot, history=options.history)
-        print_json(list(rows)) if options.json else print("\n".join(render(rows)))
-        return ExitCode.OK
+        return dump_board(segment, options)
     with open(segment.path, "rb") as file:
         shown = segment_rows(segment, file.read(HEADER.size))
     if options.json:
-        print_json(shown)
+        say_json(shown)
         return ExitCode.OK
-    print(shown.pop("path"))
+    lines = [str(shown.pop("path"))]
     for title, part in shown.items():
-        print(f"{title}:")
+        lines.append(f"{title}:")
         assert isinstance(part, dict)
         for name, value in part.items():
             if isinstance(value, dict):
                 value = " ".join(f"{key}={one}" for key, one in value.items())
-            print(f"  {name:<18} {value}")
-    print("counters:")
-    for name, count in segment.counters.all().items():
-        print(f"  {name:<32} {count:,}")
+            lines.append(f"  {name:<18} {value}")
+    lines.append("counters:")
+    lines += [f"  {name:<32} {count:,}" for name, count in segment.counters.all().items()]
+    say("\n".join(lines))
+    return ExitCode.OK
+
+
+def find_segment(role: str, config: Config) -> ReaderSegment:
+    """Attach the role's segment. Raises UsageError for a role that nobody has or could have."""
+    there = segments.roles(config.host.namespace)
+    known = {*there, *(part.role for part in plan(config)), SUPERVISOR_ROLE}
+    if role not in known:
+        raise UsageError(f"there is no role {role!r}: write one of {', '.join(sorted(known))}")
+    return ReaderSegment.attach(role, namespace=config.host.namespace)
+
+
+def dump_board(segment: ReaderSegment, options: argparse.Namespace) -> int:
+    """Print the records of one board."""
+    places = segment.places()
+    if options.board not in places:
+        names = ", ".join(places) or "none"
+        raise UsageError(f"{options.role} has no board {options.board!r}, only {names}")
+    board = segment.board(options.board)
+    if options.slot is not None and options.slot >= board.slot_count:
+        raise UsageError(f"--slot {options.slot}: {options.board} has {board.slot_count} slots")
+    rows = board_rows(board, slot=options.slot, history=options.history)
+    say_json(list(rows)) if options.json else say("\n".join(render(rows)))
     return ExitCode.OK
 
 
@@ -224,7 +265,7 @@ def run_check(options: argparse.Namespace) -> int:
     if not names:
         faults = {"": f"there is no segment in the namespace {namespace}"}
     if options.json:
-        print_json({"ok": not faults, "faults": faults})
+        say_json({"ok": not faults, "faults": faults})
     else:
         for fault in faults.values():
             print(fault, file=sys.stderr)

@@ -1,7 +1,7 @@
 """Reads the configuration: penstock.toml, a user's file over it, the environment over both.
 
 A process reads it once at start and passes its sections on; nothing else opens a configuration
-file. Invariant: what `load` returns has been checked whole, against the types and ranges of
+file. Invariant: what `load` returns has been checked whole, against the types, ranges and rules of
 `host/settings.py`, and where it cannot be, every fault is reported together, each with what to
 change. It holds no secret: those are read from the environment by whoever needs them (`secret`),
 and a key that looks like one is refused.
@@ -11,21 +11,28 @@ To add a key see `host/settings.py`.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from cache.errors import PenstockError
-from host.settings import Config, Section
+from host.settings import VARIABLES, Config, Section, Sim
 
 DEFAULT_PATH = Path(__file__).resolve().parent.parent / "penstock.toml"
 CONFIG_VARIABLE = "PENSTOCK_CONFIG"
+BYTES_MAX = 1 << 20
+"""No configuration is larger; a file that is was named by mistake."""
+
+VALUE_SHOWN = 80
+"""Characters of a faulty value that its message repeats."""
 
 _SECRET_KEY = re.compile(r"(^|_)(secret|password|passphrase|private_key|api_key|mnemonic)(_|$)")
 _URL_LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
@@ -48,17 +55,18 @@ def load(path: str | Path | None = None, *, environ: Mapping[str, str] = os.envi
     """
     chosen = path or environ.get(CONFIG_VARIABLE) or None
     faults: list[str] = []
-    layers = [_read(DEFAULT_PATH, faults)]
-    if chosen is not None and Path(chosen).resolve() != DEFAULT_PATH:
-        layers.append(_read(Path(chosen), faults))
-    values: dict[str, Any] = {}
-    for layer in layers:
-        _merge(values, layer)
-    where = str(chosen or DEFAULT_PATH)
-    _apply_environment(values, environ, faults)
+    shipped = _read(DEFAULT_PATH, faults)
+    faults += [f"{name} is missing in {DEFAULT_PATH}" for name in keys() if not _has(shipped, name)]
+    if faults:
+        raise ConfigError(faults)
+    values = copy.deepcopy(shipped)
+    if chosen is not None and os.path.realpath(chosen) != str(DEFAULT_PATH):
+        _merge(values, _read(Path(chosen), faults))
+    variables = _apply_environment(values, environ, faults)
     _resolve_sim(values)
-    config = _build(Config, values, "", where, faults)
-    if config is None or faults:
+    check = _Check(str(chosen or DEFAULT_PATH), shipped, variables, faults)
+    config = check.section(Config, values, "")
+    if faults:
         raise ConfigError(faults)
     assert isinstance(config, Config)
     return config
@@ -95,10 +103,20 @@ def secret(name: str, *, environ: Mapping[str, str] = os.environ) -> str:
 
 def _read(path: Path, faults: list[str]) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        if not stat.S_ISREG(path.stat().st_mode):
+            faults.append(f"{path} is no regular file: name a file")
+            return {}
+        with path.open("rb") as file:
+            raw = file.read(BYTES_MAX + 1)
+        if len(raw) > BYTES_MAX:
+            faults.append(f"{path} is larger than {BYTES_MAX:,} bytes: name a configuration")
+            return {}
+        return tomllib.loads(raw.decode())
+    except PermissionError:
+        faults.append(f"{path} cannot be read (Permission denied): make it readable to this user")
     except OSError as error:
         faults.append(f"{path} cannot be read ({error.strerror}): name a file that exists")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # Also what is no UTF-8, and an endless number.
         faults.append(f"{path} is not TOML: {error}")
     return {}
 
@@ -111,85 +129,165 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
             base[key] = value
 
 
-def keys(kind: type[Section] = Config, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the path of every key there is, such as ("host", "namespace")."""
+def keys(kind: type[Section] = Config, place: str = "") -> Iterator[str]:
+    """Yield every key there is by its full name, such as `host.namespace`."""
     for name, hint in get_type_hints(kind).items():
+        full = f"{place}.{name}" if place else name
         if _is_section(hint):
-            yield from keys(hint, (*prefix, name))
+            yield from keys(hint, full)
         else:
-            yield (*prefix, name)
+            yield full
+
+
+def _at(values: object, full: str) -> Any:
+    """Look a full name up. Raises KeyError."""
+    for part in full.split("."):
+        if not isinstance(values, dict):
+            raise KeyError(full)
+        values = values[part]
+    return values
+
+
+def _has(values: object, full: str) -> bool:
+    try:
+        _at(values, full)
+    except KeyError:
+        return False
+    return True
 
 
 def _apply_environment(
     values: dict[str, Any], environ: Mapping[str, str], faults: list[str]
-) -> None:
-    """Lay PENSTOCK_<SECTION>_<KEY> over the values; a name of no key is a fault."""
-    known = {"PENSTOCK_" + "_".join(path).upper(): path for path in keys()}
+) -> dict[str, str]:
+    """Lay the variables over the values; give the variable of each key set by one.
+
+    A key's own is PENSTOCK_<SECTION>_<KEY>, some have another name besides (`VARIABLES`). A name of
+    no key is a fault, and so are two names of one key that do not say the same.
+    """
+    known = {"PENSTOCK_" + full.upper().replace(".", "_"): full for full in keys()} | VARIABLES
     sections = tuple(f"PENSTOCK_{name.upper()}_" for name in Config.__struct_fields__)
+    variables: dict[str, str] = {}
     for name, text in environ.items():
-        if name in known:
-            *outer, key = known[name]
-            place = values
-            for part in outer:
-                place = place.setdefault(part, {})
-            place[key] = _from_text(text, place.get(key))
-        elif name.startswith(sections):
-            faults.append(f"{name} in the environment sets no key{_nearest(name, known)}")
+        full = known.get(name)
+        if full is None:
+            if name.startswith((*sections, "BOOK_STORE_")):
+                faults.append(f"{name} in the environment sets no key{_nearest(name, known)}")
+            continue
+        section, _, key = full.rpartition(".")
+        if not _has(values, section) or not isinstance(place := _at(values, section), dict):
+            continue
+        value = _from_text(text, place.get(key))
+        if full in variables and place[key] != value:
+            faults.append(f"{variables[full]} and {name} set {full} to different values: unset one")
+        place[key], variables[full] = value, name
+    return variables
 
 
 def _from_text(text: str, shipped: object) -> object:
     """Read a value out of the environment: text where the shipped value is text, else TOML."""
     if isinstance(shipped, str):
         return text
+    if isinstance(shipped, bool) and text in ("0", "1"):
+        return text == "1"
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
 def _resolve_sim(values: dict[str, Any]) -> None:
-    """Put the address of the simulated venue in the place of `{sim}` in the endpoints."""
-    sim = values.get("sim")
-    if not isinstance(sim, dict):
+    """Put the address of the simulated venue in the place of `{sim}` in the endpoints.
+
+    Not an address that is faulty itself: one fault is said once.
+    """
+    hints = get_type_hints(Sim, include_extras=True)
+    try:
+        parts = [msgspec.convert(_at(values, f"sim.{n}"), hints[n]) for n in ("host", "port")]
+        venues = _at(values, "venues").values()
+    except (KeyError, AttributeError, msgspec.ValidationError):
         return
-    address = f"{sim.get('host')}:{sim.get('port')}"
-    for venue in values.get("venues", {}).values():
+    for venue in venues:
         if not isinstance(venue, dict):
             continue
         for key, value in venue.items():
             if isinstance(value, str):
-                venue[key] = value.replace(_SIM_PLACE, address)
+                venue[key] = value.replace(_SIM_PLACE, f"{parts[0]}:{parts[1]}")
 
 
-def _build(
-    kind: type[Section], values: object, place: str, where: str, faults: list[str]
-) -> Section | None:
-    """Make a section out of plain values; add every fault, and give None where there was one."""
-    if not isinstance(values, dict):
-        faults.append(f"{place} is {values!r}: make it a section, [{place}]")
-        return None
-    hints = get_type_hints(kind, include_extras=True)
-    before = len(faults)
-    made: dict[str, Any] = {}
-    for name in values.keys() - hints.keys():
-        faults.append(_unknown(name, place, where, hints))
-    for name, hint in hints.items():
-        full = f"{place}.{name}" if place else name
-        if _is_section(hint):
-            made[name] = _build(hint, values.get(name, {}), full, where, faults)
-        elif name not in values:
-            faults.append(f"{full} is missing: set {name} under [{place}] in {where}")
-        else:
-            try:
-                made[name] = msgspec.convert(values[name], hint)
-            except msgspec.ValidationError as error:
-                reason = str(error).replace("Expected", "expected")
-                faults.append(f"{full} is {mask(values[name])!r}: {reason}; {describe(hint)}")
-    if len(faults) > before:
-        return None
-    section = kind(**made)
-    faults.extend(f"{place}: {fault}" if place else fault for fault in section.faults())
-    return section
+class _Check:
+    """Makes sections out of plain values, and notes every fault on the way.
+
+    The shipped value stands in for a faulty one, so that the rules over several keys are asked in
+    the same round; a rule that concerns a faulty key is not.
+    """
+
+    def __init__(
+        self, where: str, shipped: dict[str, Any], variables: dict[str, str], faults: list[str]
+    ) -> None:
+        self._where = where
+        self._shipped = shipped
+        self._variables = variables
+        self._faults = faults
+        self._faulty: set[str] = set()
+
+    def section(self, kind: type[Section], values: Any, place: str) -> Section:
+        """Make one section with those in it."""
+        hints = get_type_hints(kind, include_extras=True)
+        if not isinstance(values, dict):
+            self._faults.append(f"{place} is {_shown(values)}: make it a section, [{place}]")
+            self._faulty.update(keys(kind, place))
+            values = _at(self._shipped, place)
+        for name in values:
+            if name not in hints:
+                self._faults.append(_unknown(name, place, self._where, hints))
+        made: dict[str, Any] = {}
+        for name, hint in hints.items():
+            full = f"{place}.{name}" if place else name
+            if _is_section(hint):
+                made[name] = self.section(hint, values[name], full)
+            else:
+                made[name] = self._key(values[name], hint, full)
+        section = kind(**made)
+        for fault in section.faults():
+            concerned = [f"{place}.{key}" if place else key for key in fault.keys]
+            if self._faulty.isdisjoint(concerned):
+                text = f"{place}: {fault.text}" if place else fault.text
+                self._faults.append(text + self._set_by(concerned))
+        return section
+
+    def _key(self, value: object, hint: object, full: str) -> object:
+        found, faults = _convert(value, hint, full)
+        if faults:
+            self._faults += [text + self._set_by([full]) for text in faults]
+            self._faulty.add(full)
+            found, _ = _convert(_at(self._shipped, full), hint, full)
+        return found
+
+    def _set_by(self, concerned: list[str]) -> str:
+        names = [self._variables[full] for full in concerned if full in self._variables]
+        return f" (the environment sets {' and '.join(names)})" if names else ""
+
+
+def _convert(value: object, hint: Any, title: str) -> tuple[object, list[str]]:
+    """Give a value its type, or say what is wrong with it: of a list, with each element."""
+    bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if get_origin(bare) is tuple and isinstance(value, list):
+        item, faults = get_args(bare)[0], []
+        for at, element in enumerate(value):
+            faults += _convert(element, item, f"{title}[{at}]")[1]
+        if faults:
+            return None, faults
+    try:
+        return msgspec.convert(value, hint), []
+    except msgspec.ValidationError as error:
+        reason = str(error).replace("Expected", "expected")
+        return None, [f"{title} is {_shown(value)}: {reason}; {describe(hint)}"]
+
+
+def _shown(value: object) -> str:
+    """Repeat a value in a message: without credentials, and not without end."""
+    text = repr(mask(value))
+    return text if len(text) <= VALUE_SHOWN else text[:VALUE_SHOWN] + "..."
 
 
 def _unknown(name: str, place: str, where: str, hints: Mapping[str, object]) -> str:

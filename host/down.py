@@ -1,8 +1,9 @@
 """Stops a running supervisor and removes the segments: `penstock down`.
 
-A segment is removed only while its lock is held, so never under a living writer; and a signal is
-sent only to the process that is seen to hold the supervisor's lock file open. What was started by
-hand and still lives is named, not killed.
+A segment is removed only while its lock is held, so never under a living writer. Signals are sent
+only to the process that is seen to hold the supervisor's lock file open, and to what outlived the
+supervisor that started it: asked to halt, killed if it does not. What was started by hand and still
+lives is named, not killed.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from cache import segment as segments
 from cache.errors import SegmentError
 from cache.liveness import is_locked
 from cache.segment import ReaderSegment
+from host.family import is_left_behind, signal_writer
 from host.roles import SUPERVISOR_ROLE
 
 STEP_S = 0.05
+KILL_STEPS = 40
+"""Steps in which a killed process must have gone."""
 
 
 def down(namespace: str, timeout_s: float) -> tuple[list[str], list[str]]:
@@ -28,6 +32,7 @@ def down(namespace: str, timeout_s: float) -> tuple[list[str], list[str]]:
     troubles = []
     if not stop_supervisor(namespace, timeout_s):
         troubles.append(f"{SUPERVISOR_ROLE}: still stopping after {timeout_s:g} s; try again")
+    stop_orphans(namespace, timeout_s)
     for role in segments.roles(namespace):
         try:
             segments.remove(role, namespace=namespace)
@@ -53,6 +58,29 @@ def stop_supervisor(namespace: str, timeout_s: float) -> bool:
             return False
         time.sleep(STEP_S)
     return True
+
+
+def stop_orphans(namespace: str, timeout_s: float) -> None:
+    """Have what a dead supervisor left behind halt in order, and kill what has not in time.
+
+    Under a living supervisor there is nothing left behind.
+    """
+    limit = time.monotonic() + timeout_s
+    kills = 0
+    while kills < KILL_STEPS:
+        late = time.monotonic() > limit
+        kills += late
+        numbers = (signal.SIGKILL,) if late else (signal.SIGTERM, signal.SIGCONT)
+        left = [
+            role
+            for role in segments.roles(namespace)
+            for number in numbers
+            if is_locked(f"{segments.segment_path(namespace, role)}.lock")
+            and signal_writer(role, namespace, number, is_left_behind)
+        ]
+        if not left:
+            return
+        time.sleep(STEP_S)
 
 
 def _holder(namespace: str, lock: str) -> int:

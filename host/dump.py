@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from cache.board import BoardReader, Miss
-from cache.layout import HEADER, Field, Record, State
+from cache.layout import HEADER, Field, Record, State, word_of
 from cache.segment import ReaderSegment
 
 Value = int | str | list[int]
@@ -39,7 +39,8 @@ def segment_rows(segment: ReaderSegment, raw: bytes) -> dict[str, object]:
 
 def state_name(number: int) -> str:
     """Name a state word, whatever it holds."""
-    return State(number).name if number in State._value2member_map_ else f"state {number}"
+    found = word_of(State, number)
+    return found.name if found is not None else f"state {number}"
 
 
 def board_rows(
@@ -85,6 +86,8 @@ def record_values(record: Record, raw: bytes) -> dict[str, Value]:
     for field in record.fields:
         if field.is_text:
             value: Value = _text(next(values))
+        elif field.is_raw:
+            value = _hex(next(values))
         elif field.count > 1:
             value = [next(values) for _ in range(field.count)]
         else:
@@ -99,6 +102,11 @@ def _shown(field: Field, value: Value) -> Value:
     if (field.name.endswith("tag") or field.name in ("magic", "layout_hash")) and value:
         return f"{value:016x}"
     return value
+
+
+def _hex(raw: bytes) -> str:
+    """All digits, zeros too; nothing where nothing was written."""
+    return raw.hex() if any(raw) else ""
 
 
 def _text(raw: bytes) -> str:

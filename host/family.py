@@ -3,7 +3,10 @@
 The supervisor starts each child with its own pid in PENSTOCK_SUPERVISOR. The child's frame asks the
 kernel for SIGHUP when that parent dies (`tie`), and looks again with every heartbeat. An orphan
 halts, and removes the segments of the family as far as their writers are gone, so that the last
-one out leaves nothing in shared memory. Taking a segment's lock is what proves its writer gone.
+one out leaves nothing in shared memory. Taking a segment's lock is what proves its writer gone. A
+sibling that has not halted in time, because it is stopped or hangs where no signal is handled, is
+killed: the segment names its pid, and its environment, read while that pid cannot change hands,
+proves that the same supervisor started it.
 """
 
 from __future__ import annotations
@@ -13,19 +16,23 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from cache import segment
 from cache.errors import SegmentError
+from cache.segment import ReaderSegment
 from host.roles import SUPERVISOR_ROLE, plan
 from host.settings import Config
 
 VARIABLE = "PENSTOCK_SUPERVISOR"
 
 DEATH_SIGNAL = signal.SIGHUP
-"""What the kernel sends when the supervisor dies; a session of its own gets no other SIGHUP."""
+"""What the kernel sends when the supervisor dies; a group of its own gets no other SIGHUP."""
 
-SWEEP_TRIES = 100
-SWEEP_STEP_S = 0.01
+SETTLE_S = 1.0
+"""The kernel may tell of a death this long before it frees the locks of the dead, and its pid."""
+STEP_S = 0.01
 
 _PR_SET_PDEATHSIG = 1
 
@@ -66,26 +73,65 @@ def wait_orphaned() -> bool:
 
     The signal comes when its main thread dies; until its last thread has, it is still the parent.
     """
-    for _ in range(SWEEP_TRIES):
-        if is_orphan() or not is_supervised():
-            break
-        time.sleep(SWEEP_STEP_S)
+    limit_s = time.monotonic() + SETTLE_S
+    while is_supervised() and not is_orphan() and time.monotonic() < limit_s:
+        time.sleep(STEP_S)
     return is_orphan()
 
 
 def sweep(config: Config) -> list[str]:
     """Remove each segment of the family whose writer is gone; give the roles that still live.
 
-    The kernel may tell of a death a little before it frees the locks of the dead: look again for
-    a while.
+    Siblings are waited for as long as a halt may take, then killed; others are left alone.
     """
+    namespace = config.host.namespace
     alive = [*(part.role for part in plan(config)), SUPERVISOR_ROLE]
-    for _ in range(SWEEP_TRIES):
-        alive = [role for role in alive if not _removed(role, config.host.namespace)]
-        if not alive:
-            break
-        time.sleep(SWEEP_STEP_S)
-    return alive
+    settled_s = time.monotonic() + SETTLE_S
+    late_s = settled_s + config.supervisor.stop_timeout_s
+    while True:
+        alive = [role for role in alive if not _removed(role, namespace)]
+        number = signal.SIGCONT if time.monotonic() < late_s else signal.SIGKILL
+        waits = [role for role in alive if signal_writer(role, namespace, number, _is_sibling)]
+        if not alive or time.monotonic() > (late_s + SETTLE_S if waits else settled_s):
+            return alive
+        time.sleep(STEP_S)
+
+
+def signal_writer(role: str, namespace: str, number: int, chosen: Callable[[int], bool]) -> bool:
+    """Signal the process that a segment names, if it is one of the `chosen`; say whether it was."""
+    try:
+        pid = ReaderSegment.attach(role, namespace=namespace).pid
+        handle = os.pidfd_open(pid)
+    except (SegmentError, OSError):
+        return False
+    try:  # The handle stays with this process, whoever gets its number afterwards.
+        if pid == os.getpid() or not chosen(pid):
+            return False
+        signal.pidfd_send_signal(handle, number)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def supervisor_of(pid: int) -> int:
+    """The supervisor that started a process, dead or alive; 0 when none did. Raises OSError."""
+    for word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+        name, _, value = word.partition(b"=")
+        if name == VARIABLE.encode() and value.isdigit():
+            return int(value)
+    return 0
+
+
+def is_left_behind(pid: int) -> bool:
+    """Whether a process outlived the supervisor that started it. Raises OSError."""
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return supervisor_of(pid) not in (0, parent)
+
+
+def _is_sibling(pid: int) -> bool:
+    return supervisor_of(pid) == _Family.supervisor_pid != 0
 
 
 def _removed(role: str, namespace: str) -> bool:

@@ -8,6 +8,7 @@ no bell to wait on, it sleeps in short steps.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import time
 from collections.abc import Callable
@@ -90,6 +91,16 @@ class Park(IdleStrategy):
             time.sleep(limit_ns / NS_PER_S)
         else:
             self._waiter.wait(limit_ns)
+
+
+async def until_next(interval_ms: int) -> None:
+    """On an event loop: sleep until the next whole multiple of the interval on the loop's clock.
+
+    All timers of a process that wait like this fire in one turn of its loop, and wake it once. (The
+    loop's clock stands still within a turn, and counts whole milliseconds.)
+    """
+    now_ms = round(asyncio.get_running_loop().time() * 1e3)
+    await asyncio.sleep((interval_ms - now_ms % interval_ms) / 1e3)
 
 
 def _find_waiter() -> Callable[[list[ReaderSegment]], Waiter] | None:

@@ -136,6 +136,8 @@ class PositionRow(Struct):
     in_flight_e9: int = 0
     fill_count: int = 0
     settled: str = "UNKNOWN"
+    is_known: bool = True
+    """False when the executor could not read its own records: look at its log."""
 
 
 class FillRow(Struct):

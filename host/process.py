@@ -40,6 +40,7 @@ from cache.layout import BoardSpec, State
 from cache.liveness import STALE_NS
 from cache.segment import ReaderSegment, WriterSegment
 from host import family, log, venue_clock
+from host.arguments import UsageError
 from host.clock import NS_PER_MS, SuspendWatch, monotonic_ns
 from host.config import ConfigError, effective, load
 from host.idle import IdleStrategy, make_idle
@@ -47,6 +48,8 @@ from host.settings import Config
 
 LOG = log.get_log("host")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SETTLE_NS = 2_000 * NS_PER_MS
+"""A process this old has made what it lives with; the collection before the freeze takes 10 ms."""
 
 
 class ExitCode(IntEnum):
@@ -98,11 +101,11 @@ class Remaking(Protocol):
         """Claim the role again, in a new file."""
 
 
-def begin(role: str, path: str | None = None) -> Config:
-    """Read the configuration and set the logs up. Raises ConfigError."""
+def begin(role: str | Callable[[Config], str], path: str | None = None) -> Config:
+    """Read the configuration, which may name the role, and set the logs up. Raises ConfigError."""
     family.tie()
     config = load(path)
-    log.set_up(role, config.host.log_level)
+    log.set_up(role if isinstance(role, str) else role(config), config.host.log_level)
     faulthandler.enable()
     venue_clock.follow(config)
     say = LOG.debug if family.is_supervised() else LOG.info
@@ -119,24 +122,33 @@ def claim(config: Config, role: str, boards: tuple[BoardSpec, ...]) -> WriterSeg
     return made
 
 
-def guarded(main: Callable[[], int]) -> int:
-    """Run a process's main; turn what it raises into a message and an exit code."""
+def guarded(
+    main: Callable[[], int], tell: Callable[[IntEnum, Exception], None] | None = None
+) -> int:
+    """Run a process's main; turn what it raises into a message (`tell`) and an exit code."""
     try:
         return main()
-    except ConfigError as error:
-        code, message = ExitCode.USAGE, str(error)
-    except AlreadyRunning as error:
-        code, message = ExitCode.ALREADY_RUNNING, str(error)
-    except LayoutMismatch as error:
-        code, message = ExitCode.LAYOUT_MISMATCH, str(error)
-    except PenstockError as error:
-        code, message = ExitCode.FAULT, str(error)
     except KeyboardInterrupt:
         return ExitCode.OK
-    except Exception:
-        code, message = ExitCode.FAULT, traceback.format_exc()
-    print(message, file=sys.stderr, flush=True)
-    return code
+    except Exception as error:
+        code = next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAULT)
+        (tell or _tell)(code, error)
+        return code
+
+
+_CODES = (
+    (ConfigError, ExitCode.USAGE),
+    (UsageError, ExitCode.USAGE),
+    (AlreadyRunning, ExitCode.ALREADY_RUNNING),
+    (LayoutMismatch, ExitCode.LAYOUT_MISMATCH),
+)
+
+
+def _tell(_code: ExitCode, error: Exception) -> None:
+    """Say an error of ours in a sentence, any other with its traceback."""
+    ours = isinstance(error, PenstockError)
+    text = str(error) if ours else "".join(traceback.format_exception(error))
+    print(text, file=sys.stderr, flush=True)
 
 
 class Frame:
@@ -157,6 +169,7 @@ class Frame:
         self._suspends = SuspendWatch()
         self._jitter = random.Random()
         self._beat_ns = monotonic_ns()
+        self._born_ns = monotonic_ns()
         self._frozen = False
 
     def request_stop(self, number: int = 0, _frame: FrameType | None = None) -> None:
@@ -189,7 +202,7 @@ class Frame:
                 self.on_suspend(gap_ns)
         if self._hang_exit_s and not self.stopping:
             faulthandler.dump_traceback_later(self._hang_exit_s, exit=True)
-        if not self._frozen and self.segment.state == State.RUN:
+        if not self._frozen and now_ns - self._born_ns > SETTLE_NS:
             self._frozen = True
             gc.collect()
             gc.freeze()
@@ -313,17 +326,16 @@ def run_async(
 
 async def _drive(frame: Frame, main: Coroutine[Any, Any, None], *, self_ready: bool) -> int:
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    work = loop.create_task(main, name="main")
+    house = loop.create_task(_keep_house(frame), name="housekeeping")
 
     def on_signal(number: int) -> None:
         frame.request_stop(number)
-        stop.set()
+        house.cancel()
 
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, on_signal, number)
     frame.housekeep(monotonic_ns())
-    work = loop.create_task(main, name="main")
-    house = loop.create_task(_keep_house(frame, stop), name="housekeeping")
     if not self_ready:
         frame.say_running()
     try:
@@ -342,14 +354,10 @@ async def _drive(frame: Frame, main: Coroutine[Any, Any, None], *, self_ready: b
     return ExitCode.OK
 
 
-async def _keep_house(frame: Frame, stop: asyncio.Event) -> None:
-    """Beat until told to stop; ends by returning, or by what the housekeeping raises."""
+async def _keep_house(frame: Frame) -> None:
+    """Beat until cancelled, or told to stop; ends by what the housekeeping raises, too."""
     while not frame.stopping:
         now_ns = monotonic_ns()
         frame.segment.turn()
         frame.housekeep(now_ns)
-        delay_s = max(0.0, (frame.due_ns - monotonic_ns()) / 1e9)
-        try:
-            await asyncio.wait_for(stop.wait(), delay_s)
-        except TimeoutError:
-            continue
+        await asyncio.sleep(max(0.0, (frame.due_ns - monotonic_ns()) / 1e9))

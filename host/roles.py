@@ -23,6 +23,8 @@ class Part:
     command: tuple[str, ...]
     stage: int
     stop_stage: int
+    check: tuple[str, ...] = ()
+    """Ends with 0 if the process can do what its settings ask; run once before all starts."""
 
 
 def plan(config: Config, config_path: str | None = None) -> tuple[Part, ...]:
@@ -32,11 +34,12 @@ def plan(config: Config, config_path: str | None = None) -> tuple[Part, ...]:
     def python(*words: str) -> tuple[str, ...]:
         return (sys.executable, "-m", *words, *tail)
 
-    parts = [Part("sim", python("sim"), 0, 3)] if config.sim.embedded else []
+    check = python("sim", "--check") if config.sim.mode == "replay" else ()
+    parts = [Part("sim", python("sim"), 0, 3, check)] if config.sim.embedded else []
     return (
         *parts,
         Part("feed.binance.0", python("feeds", "binance"), 1, 2),
         Part("feed.polymarket.0", python("feeds", "polymarket"), 1, 2),
-        Part(f"strategy.{config.strategy.id}", python("strategy"), 2, 0),
-        Part(f"executor.{config.executor.account}", python("executor"), 3, 1),
+        Part(config.strategy.role, python("strategy"), 2, 0),
+        Part(config.executor.role, python("executor"), 3, 1),
     )

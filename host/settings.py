@@ -2,19 +2,22 @@
 
 To add a key: add a field here (with `Meta` for its range, the unit last in its name) and the key
 with its paragraph and value to penstock.toml. That file is the only place of defaults; a test
-keeps the two equal. Checks that concern several keys go into the section's `faults`.
+keeps the two equal. Rules that concern several keys go into the section's `faults`.
 
 It reads nothing: `host/config.py` does.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Positive = Annotated[int, Meta(ge=1)]
+from host.rules import Fault, too_small, twice, windows_held
+
+Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Millis = Annotated[int, Meta(ge=1, le=3_600_000)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -23,6 +26,9 @@ Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 WsUrl = Annotated[str, Meta(pattern=r"^wss?://[^/ ]+")]
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://[^/ ]+")]
 OptionalWsUrl = Annotated[str, Meta(pattern=r"^(wss?://[^/ ]+.*)?$")]
+HostName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$")]
+Family = Annotated[str, Meta(pattern=r"^[a-z0-9]{2,16}-updown-[1-9][0-9]{0,2}[mh]$")]
+TokenId = Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")]
 Symbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]{2,20}$")]
 Amount = Annotated[str, Meta(pattern=r"^[0-9]{1,9}([.][0-9]{1,9})?$")]
 """A price, size or sum of money: decimal text, because a TOML number would be a float."""
@@ -32,8 +38,8 @@ MarketSlots = Annotated[int, Meta(ge=1, le=4096)]
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A section of the configuration; frozen, so that a process decides on what it logged."""
 
-    def faults(self) -> Iterator[str]:
-        """Yield each fault that concerns several keys, as a sentence saying what to change."""
+    def faults(self) -> Iterator[Fault]:
+        """Yield each rule over several keys that does not hold."""
         return iter(())
 
 
@@ -67,12 +73,9 @@ class Supervisor(Section, frozen=True):
     log_dir: Annotated[str, Meta(min_length=1)]
     log_bytes_max: Annotated[int, Meta(ge=65_536, le=2**40)]
 
-    def faults(self) -> Iterator[str]:
-        if self.restart_delay_ms_max < self.restart_delay_ms:
-            yield (
-                f"restart_delay_ms_max is {self.restart_delay_ms_max}: make it at least "
-                f"restart_delay_ms, {self.restart_delay_ms}"
-            )
+    def faults(self) -> Iterator[Fault]:
+        least, longest = self.restart_delay_ms, self.restart_delay_ms_max
+        yield from too_small("restart_delay_ms_max", longest, least, "restart_delay_ms")
 
 
 class PolymarketVenue(Section, frozen=True):
@@ -102,8 +105,8 @@ class PolymarketFeed(Section, frozen=True):
     """[feeds.polymarket]: which markets, and how the feed behaves."""
 
     market_slots: MarketSlots
-    families: tuple[Annotated[str, Meta(pattern=r"^[a-z0-9]{2,16}-updown-[0-9]{1,3}[mh]$")], ...]
-    tokens: tuple[Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")], ...]
+    families: tuple[Family, ...]
+    tokens: tuple[TokenId, ...]
     hold_ms: Annotated[int, Meta(ge=1, le=100)]
     depth_interval_ms: Annotated[int, Meta(ge=1, le=1_000)]
     quiet_s: Annotated[float, Meta(ge=1, le=86_400)]
@@ -114,6 +117,15 @@ class PolymarketFeed(Section, frozen=True):
     twap_silence_s: Annotated[float, Meta(ge=1, le=3_600)]
     twap_wait_s: Annotated[float, Meta(ge=1, le=30)]
     strike_proxy: Literal["none", "binance"]
+
+    def faults(self) -> Iterator[Fault]:
+        for name in ("families", "tokens"):
+            yield from twice(name, getattr(self, name))
+        windows = sum(windows_held(one, self.lead_s, self.linger_s) for one in set(self.families))
+        count = windows + math.ceil(len(set(self.tokens)) / 2)  # Two tokens may be one market.
+        others = ("families", "tokens", "lead_s", "linger_s")
+        why = "for each family's running, next and lingering windows, and for the tokens"
+        yield from too_small("market_slots", self.market_slots, count, *others, why=why)
 
 
 class BinanceFeed(Section, frozen=True):
@@ -130,19 +142,19 @@ class BinanceFeed(Section, frozen=True):
     volatility_floor_bps: Annotated[float, Meta(ge=0, le=100)]
     volatility_jump_z: Annotated[float, Meta(ge=1, le=100)]
     volatility_jump_half_life_s: Annotated[float, Meta(ge=0.1, le=86_400)]
+    backfill_s: Annotated[int, Meta(ge=0, le=126)]
+    lookup_timeout_s: Annotated[float, Meta(gt=0, le=60)]
+    depth: bool
 
-    def faults(self) -> Iterator[str]:
-        if len(set(self.symbols)) < len(self.symbols):
-            yield "symbols names one twice: take it out"
-        if len(self.symbols) > self.symbol_slots:
-            yield (
-                f"symbol_slots is {self.symbol_slots}: make it at least {len(self.symbols)}, "
-                "the number of symbols"
-            )
+    def faults(self) -> Iterator[Fault]:
+        yield from twice("symbols", self.symbols)
+        count, why = len(self.symbols), "the number of symbols"
+        yield from too_small("symbol_slots", self.symbol_slots, count, "symbols", why=why)
         if 1_000 % self.feature_interval_ms:
-            yield (
+            yield Fault(
+                ("feature_interval_ms",),
                 f"feature_interval_ms is {self.feature_interval_ms}: samples are taken on whole "
-                "seconds, so make it a divisor of 1000"
+                "seconds, so make it a divisor of 1000",
             )
 
 
@@ -153,11 +165,37 @@ class Feeds(Section, frozen=True):
     binance: BinanceFeed
 
 
+class BookStore(Section, frozen=True):
+    """[book_store]: depth of book, how fresh it must be, and the warmup before trading."""
+
+    enabled: bool
+    default_max_stale_ms: Millis
+    hard_stale_ms: Millis
+    max_depth: Annotated[int, Meta(ge=1, le=20)]
+    warmup_timeout_ms: Annotated[int, Meta(ge=0, le=3_600_000)]
+    warmup_min_ready_fraction: Fraction
+
+    def faults(self) -> Iterator[Fault]:
+        least, other = self.default_max_stale_ms, "default_max_stale_ms"
+        yield from too_small("hard_stale_ms", self.hard_stale_ms, least, other)
+
+
+VARIABLES = {
+    "HFT_BOOK_CACHE_ENABLED": "book_store.enabled",
+    "BOOK_STORE_DEFAULT_MAX_STALE_MS": "book_store.default_max_stale_ms",
+    "BOOK_STORE_HARD_STALE_MS": "book_store.hard_stale_ms",
+    "BOOK_STORE_MAX_DEPTH": "book_store.max_depth",
+    "BOOK_STORE_WARMUP_TIMEOUT_MS": "book_store.warmup_timeout_ms",
+    "BOOK_STORE_WARMUP_MIN_READY_FRACTION": "book_store.warmup_min_ready_fraction",
+}
+"""Variables that set a key besides its PENSTOCK_<SECTION>_<KEY>."""
+
+
 class Strategy(Section, frozen=True):
     """[strategy]: the maker and its parameters; what decides money stands in [paper]."""
 
     id: Name
-    families: tuple[str, ...]
+    families: tuple[Family, ...]
     trigger: Literal["rate", "bell"]
     rate_hz: Annotated[float, Meta(ge=0.1, le=1_000)]
     bell_interval_ms_min: Annotated[int, Meta(ge=0, le=1_000)]
@@ -181,24 +219,28 @@ class Strategy(Section, frozen=True):
     disagreement_max: Amount
     hysteresis_ticks: Annotated[float, Meta(ge=0, le=10)]
 
-    def faults(self) -> Iterator[str]:
+    @property
+    def role(self) -> str:
+        """Name its process and its segment."""
+        return f"strategy.{self.id}"
+
+    def faults(self) -> Iterator[Fault]:
         if self.basis_sd_max_bps <= self.basis_sd_floor_bps:
-            yield (
+            yield Fault(
+                ("basis_sd_max_bps", "basis_sd_floor_bps"),
                 f"basis_sd_max_bps is {self.basis_sd_max_bps}: make it more than "
-                f"basis_sd_floor_bps, {self.basis_sd_floor_bps}, or there never is a basis"
+                f"basis_sd_floor_bps, {self.basis_sd_floor_bps}, or there never is a basis",
             )
-        if self.valid_ms < 4_000 / self.rate_hz:
-            yield (
-                f"valid_ms is {self.valid_ms}: quotes must outlive some ticks, so with rate_hz "
-                f"{self.rate_hz} make it at least {int(4_000 / self.rate_hz) + 1}"
-            )
+        least = math.ceil(4_000 / self.rate_hz)
+        why = f"four runs at rate_hz {self.rate_hz}: quotes must outlive some"
+        yield from too_small("valid_ms", self.valid_ms, least, "rate_hz", why=why)
 
 
 class Executor(Section, frozen=True):
     """[executor]: orders and their limits; what decides money stands in [paper]."""
 
     account: Name
-    strategies: tuple[str, ...]
+    strategies: tuple[Annotated[str, Meta(pattern=r"^[a-z0-9*?][a-z0-9*?_-]{0,31}$")], ...]
     market_slots: MarketSlots
     order_slots: Annotated[int, Meta(ge=16, le=4096)]
     policy: Literal["latency_arb", "fast15m", "long"]
@@ -208,9 +250,14 @@ class Executor(Section, frozen=True):
     cancels_per_s: Positive
     cancels_burst: Positive
 
-    def faults(self) -> Iterator[str]:
-        if self.cancels_burst < 2:
-            yield "cancels_burst is 1: make it at least 2, else no order could ever be sent"
+    @property
+    def role(self) -> str:
+        """Name its process and its segment."""
+        return f"executor.{self.account}"
+
+    def faults(self) -> Iterator[Fault]:
+        why = "else no order could ever be sent"
+        yield from too_small("cancels_burst", self.cancels_burst, 2, why=why)
 
 
 class Paper(Section, frozen=True):
@@ -238,42 +285,49 @@ class Paper(Section, frozen=True):
     evidence_delay_ms: Millis
     persist_ms: Millis
 
-    def faults(self) -> Iterator[str]:
+    def faults(self) -> Iterator[Fault]:
         if not 0 < float(self.px_min) < float(self.px_max) < 1:
-            yield (
+            yield Fault(
+                ("px_min", "px_max"),
                 f"px_min is {self.px_min} and px_max {self.px_max}: prices lie between 0 and 1, "
-                "so write 0 < px_min < px_max < 1"
+                "so write 0 < px_min < px_max < 1",
             )
         if not 0 < float(self.quote_px_min) < float(self.quote_px_max) < 1:
-            yield (
+            yield Fault(
+                ("quote_px_min", "quote_px_max"),
                 f"quote_px_min is {self.quote_px_min} and quote_px_max {self.quote_px_max}: write "
-                "0 < quote_px_min < quote_px_max < 1"
+                "0 < quote_px_min < quote_px_max < 1",
             )
         if float(self.quote_half_spread) <= 0:
-            yield "quote_half_spread is 0: a quote at the fair value only loses, so raise it"
+            yield Fault(
+                ("quote_half_spread",),
+                "quote_half_spread is 0: a quote at the fair value only loses, so raise it",
+            )
         for name in ("place_latency_ms", "cancel_latency_ms"):
             p50, p99 = getattr(self, f"{name}_p50"), getattr(self, f"{name}_p99")
-            if p99 < p50:
-                yield f"{name}_p99 is {p99}: make it at least {name}_p50, {p50}"
+            yield from too_small(f"{name}_p99", p99, p50, f"{name}_p50")
 
 
 class Sim(Section, frozen=True):
     """[sim]: the simulated venue."""
 
     embedded: bool
-    host: str
+    host: HostName
     port: Port
     mode: Literal["model", "replay"]
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    recordings: tuple[str, ...]
+    recordings: tuple[Annotated[str, Meta(min_length=1)], ...]
     speed_ratio: Annotated[float, Meta(ge=0, le=1_000)]
     loop: bool
     mirror: bool
     connection_age_s_max: Annotated[float, Meta(ge=0, le=86_400)]
 
-    def faults(self) -> Iterator[str]:
+    def faults(self) -> Iterator[Fault]:
         if self.mode == "replay" and not self.recordings:
-            yield 'mode is "replay": name in recordings the files to be replayed'
+            yield Fault(
+                ("mode", "recordings"),
+                'mode is "replay": name in recordings the files to be replayed',
+            )
 
 
 class Config(Section, frozen=True):
@@ -283,20 +337,15 @@ class Config(Section, frozen=True):
     supervisor: Supervisor
     venues: Venues
     feeds: Feeds
+    book_store: BookStore
     strategy: Strategy
     executor: Executor
     paper: Paper
     sim: Sim
 
-    def faults(self) -> Iterator[str]:
-        slots = self.feeds.polymarket.market_slots
-        if self.executor.market_slots < slots:
-            yield (
-                f"executor.market_slots is {self.executor.market_slots}: make it at least "
-                f"feeds.polymarket.market_slots, {slots}"
-            )
-        if self.executor.order_slots < 2 * self.paper.orders_open_max:
-            yield (
-                f"executor.order_slots is {self.executor.order_slots}: make it at least twice "
-                f"paper.orders_open_max, {2 * self.paper.orders_open_max}"
-            )
+    def faults(self) -> Iterator[Fault]:
+        least, other = self.feeds.polymarket.market_slots, "feeds.polymarket.market_slots"
+        yield from too_small("executor.market_slots", self.executor.market_slots, least, other)
+        least, other = 2 * self.paper.orders_open_max, "paper.orders_open_max"
+        slots, why = self.executor.order_slots, f"twice {other}"
+        yield from too_small("executor.order_slots", slots, least, other, why=why)

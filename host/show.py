@@ -56,6 +56,11 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
+def _add(table: Table, *cells: str | Text) -> None:
+    """Add a row; what lies in memory is shown as it is, never taken for markup."""
+    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+
+
 def process_table(picture: Picture) -> Table:
     """Who runs, who does not, and since when."""
     table = _table(
@@ -65,7 +70,8 @@ def process_table(picture: Picture) -> Table:
     )  # fmt: skip
     for row in picture.processes:
         uptime = age(int(row.uptime_s * 1000)) if row.uptime_s is not None else NOTHING
-        table.add_row(
+        _add(
+            table,
             row.role,
             _worded(row.liveness),
             row.state,
@@ -88,7 +94,8 @@ def book_tables(picture: Picture) -> Iterable[Table]:
         ">age", ">version", "flags",
     )  # fmt: skip
     for row in picture.books:
-        table.add_row(
+        _add(
+            table,
             row.market,
             quote(row.yes_bid_px_e9, row.yes_bid_qty_e9),
             quote(row.yes_ask_px_e9, row.yes_ask_qty_e9),
@@ -106,7 +113,8 @@ def book_tables(picture: Picture) -> Iterable[Table]:
         "binance", "symbol", ">bid", ">ask", ">last", ">sigma", ">age", ">version", "flags"
     )
     for ref in picture.references:
-        table.add_row(
+        _add(
+            table,
             ref.symbol,
             quote(ref.bid_px_e9, ref.bid_qty_e9, 2),
             quote(ref.ask_px_e9, ref.ask_qty_e9, 2),
@@ -125,7 +133,8 @@ def trading_tables(picture: Picture) -> Iterable[Table]:
         "quotes", "strategy", "market", ">bid", ">ask", ">fair", ">model", "reason", ">valid"
     )
     for row in picture.quotes:
-        table.add_row(
+        _add(
+            table,
             row.strategy,
             row.market,
             quote(row.bid_px_e9, row.bid_qty_e9),
@@ -140,8 +149,15 @@ def trading_tables(picture: Picture) -> Iterable[Table]:
     for order in picture.orders:
         order_text = quote(order.px_e9, order.qty_e9)
         filled = number(order.filled_e9, 2)
-        table.add_row(
-            order.account, order.market, order.outcome, order.side, order_text, filled, order.state
+        _add(
+            table,
+            order.account,
+            order.market,
+            order.outcome,
+            order.side,
+            order_text,
+            filled,
+            order.state,
         )
     yield table
     yield _position_table(picture.positions)
@@ -150,7 +166,8 @@ def trading_tables(picture: Picture) -> Iterable[Table]:
         "by", ">ago",
     )  # fmt: skip
     for fill in picture.fills:
-        table.add_row(
+        _add(
+            table,
             fill.account,
             str(fill.fill_id),
             fill.market,
@@ -170,7 +187,8 @@ def _position_table(positions: list[PositionRow]) -> Table:
         "settled",
     )  # fmt: skip
     for row in positions:
-        table.add_row(
+        _add(
+            table,
             row.account,
             row.market,
             number(row.yes_qty_e9, 2),
@@ -179,9 +197,15 @@ def _position_table(positions: list[PositionRow]) -> Table:
             number(row.fees_e9),
             number(row.rebates_e9),
             str(row.fill_count),
-            NOTHING if row.settled == "UNKNOWN" else row.settled,
+            _settled(row),
         )
     return table
+
+
+def _settled(row: PositionRow) -> str | Text:
+    if not row.is_known:
+        return _worded("UNKNOWN")  # What is held, that is: nothing is traded.
+    return NOTHING if row.settled == "UNKNOWN" else row.settled
 
 
 def counter_table(picture: Picture) -> Table:
@@ -189,10 +213,10 @@ def counter_table(picture: Picture) -> Table:
     table = _table("counters", "role", "name", ">value")
     for role in sorted(picture.counters):
         for name, value in picture.counters[role].items():
-            table.add_row(role, name, f"{value:,}")
+            _add(table, role, name, f"{value:,}")
         for name, points in picture.latencies.get(role, {}).items():
             shown = " / ".join(f"{point / 1000:,.0f}" for point in points)
-            table.add_row(role, f"{name} p50 / p99 / p99.9", f"{shown} us")
+            _add(table, role, f"{name} p50 / p99 / p99.9", f"{shown} us")
     return table
 
 

@@ -17,6 +17,7 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -29,18 +30,23 @@ from cache.errors import PenstockError, SegmentError
 from cache.layout import PROCESS, BoardSpec, ProcessPhase, State, tag_of
 from cache.segment import WriterSegment
 from host import log, process
-from host.child import Child
+from host.arguments import YEAR_S, Parser, UsageError, real
+from host.child import Child, child_environ
 from host.clock import NS_PER_MS, NS_PER_S, monotonic_ns
+from host.down import stop_orphans
 from host.idle import IdleStrategy
-from host.process import ExitCode
 from host.roles import SUPERVISOR_ROLE, Part, plan
+from host.say import teller
 from host.settings import Config
 from host.view import LiveView, PlainView, open_view
 
 LOG = log.get_log("supervisor")
 BOARDS = (BoardSpec("processes", PROCESS, 32, 8),)
-LOOK_NS = 50 * NS_PER_MS
+LOOK_NS = 250 * NS_PER_MS
 """Longest time between two looks at the children; the death of one wakes us at once."""
+
+START_LOOK_NS = 20 * NS_PER_MS
+"""The same while one starts: the next stage waits for it."""
 
 STOP_STAGES = 4
 
@@ -58,6 +64,7 @@ class Supervisor:
         *,
         view: PlainView | LiveView,
         keep: bool = False,
+        until_ns: int = 0,
     ) -> None:
         self._segment = segment
         self._config = config
@@ -66,6 +73,9 @@ class Supervisor:
         self._stage = min((part.stage for part in parts), default=0)
         self._view = view
         self._keep = keep
+        self._until_ns = until_ns
+        self.never_ran: list[str] = []
+        """At the end: the roles that never said RUN, though they had the whole time, or tried."""
         self._published_ns = 0
         self._published: list[tuple[int, ...]] = []
 
@@ -99,6 +109,14 @@ class Supervisor:
         self._publish(now_ns)
         self._show(now_ns)
         return 0
+
+    def due_ns(self) -> int:
+        """When to look again: soon where one starts, at its time where one waits for that."""
+        phases = {child.phase for child in self._children}
+        due = [child.retry_ns for child in self._children if child.phase == ProcessPhase.BACKOFF]
+        if ProcessPhase.STARTING in phases:
+            due.append(monotonic_ns() + START_LOOK_NS)
+        return min(due, default=0)
 
     def _show(self, now_ns: int) -> None:
         """Show what there is; that nobody can see it is no reason to stop trading."""
@@ -141,6 +159,9 @@ class Supervisor:
 
     def on_halt(self, now_ns: int) -> None:
         """Stop everything in the safe order, then remove the segments unless told to keep them."""
+        in_full = 0 < self._until_ns <= now_ns
+        unready = [child for child in self._children if not child.has_run]
+        self.never_ran = [c.part.role for c in unready if in_full or c.exit_code]
         for stage in range(STOP_STAGES):
             self._stop_all([c for c in self._children if c.part.stop_stage == stage])
         if self._keep:
@@ -173,7 +194,7 @@ class Supervisor:
 
 
 class SignalWait(IdleStrategy):
-    """Sleeps until a signal comes (a child's death is one), or until the next look."""
+    """Sleeps until a signal comes (a child's death is one), or until something is due."""
 
     def __init__(self) -> None:
         super().__init__([])
@@ -210,35 +231,51 @@ def supervise(
 ) -> int:
     """Run the supervisor until a signal or for `duration_s`; give its exit code.
 
-    1 where a process had to be left FAILED. Raises AlreadyRunning for a second supervisor.
+    Raises AlreadyRunning for a second supervisor, and PenstockError at the end where a process had
+    to be left FAILED or never said RUN.
     """
+    until_ns = monotonic_ns() + int(duration_s * NS_PER_S) if duration_s else 0
     segment = process.claim(config, SUPERVISOR_ROLE, BOARDS)
-    waiting = SignalWait()
-    view = open_view(config, look)
-    role = Supervisor(segment, config, parts, view=view, keep=keep)
-    settings = config.supervisor
-    try:
+    with contextlib.ExitStack() as ending:
+        ending.callback(segment.close, remove=not keep)  # If it does not come to `run_role`.
+        stop_orphans(config.host.namespace, config.supervisor.stop_timeout_s)
+        ending.callback((waiting := SignalWait()).close)
+        try:
+            ending.callback((view := open_view(config, look)).close)
+        except OSError as fault:
+            where = f"[supervisor] log_dir, {config.supervisor.log_dir},"
+            raise UsageError(f"{where} cannot be used ({fault.strerror}): name another") from None
+        role = Supervisor(segment, config, parts, view=view, keep=keep, until_ns=until_ns)
         code = process.run_role(
             segment,
             role,
             config,
             idle=waiting,
-            until_ns=monotonic_ns() + int(duration_s * NS_PER_S) if duration_s else 0,
-            halt_timeout_s=(STOP_STAGES + 1) * settings.stop_timeout_s,
+            until_ns=until_ns,
+            halt_timeout_s=(STOP_STAGES + 1) * config.supervisor.stop_timeout_s,
             remove=not keep,
         )
-    finally:
-        view.close()
-        waiting.close()
     if role.failed:
-        print(f"failed: {', '.join(role.failed)}", file=sys.stderr)
-        return ExitCode.FAULT
+        raise PenstockError(f"failed: {', '.join(role.failed)}")
+    if role.never_ran:
+        raise PenstockError(f"never ready: {', '.join(role.never_ran)}")
     return code
+
+
+def check(parts: Sequence[Part]) -> None:
+    """Ask the processes that can tell whether they could run. Raises UsageError."""
+    for part in parts:
+        if part.check:
+            asked = subprocess.run(
+                part.check, env=child_environ(os.environ), stderr=subprocess.PIPE, text=True
+            )
+            if asked.returncode:
+                raise UsageError(f"{part.role} cannot run: {asked.stderr.strip()}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a service: `python -m host.supervisor`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m host.supervisor",
         description="Start every process, keep them alive, stop them in order.",
         epilog="example: python -m host.supervisor --config my.toml --duration 60",
@@ -250,8 +287,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that `penstock up` shares with this module."""
     parser.add_argument("--config", metavar="FILE", help="configuration over penstock.toml")
+    span = real(0.001, YEAR_S)
     parser.add_argument(
-        "--duration", type=float, default=0.0, metavar="SECONDS", help="stop by itself, exit 0"
+        "--duration", type=span, default=0.0, metavar="SECONDS", help="stop by itself, exit 0"
     )
     parser.add_argument("--keep", action="store_true", help="leave the segments when stopping")
     parser.add_argument("--json", action="store_true", help="status lines as JSON")
@@ -264,9 +302,11 @@ def run(options: argparse.Namespace) -> int:
     live = sys.stdout.isatty() and not options.plain
     look = "json" if options.json else "live" if live else "plain"
     path = str(Path(options.config).resolve()) if options.config else None
+    parts = plan(config, path)
+    check(parts)
     return supervise(
         config,
-        plan(config, path),
+        parts,
         duration_s=options.duration,
         keep=options.keep,
         look=look,
@@ -274,4 +314,4 @@ def run(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(process.guarded(main))
+    sys.exit(process.guarded(main, teller(sys.argv)))

@@ -16,7 +16,7 @@ from cache.board import Miss, Snapshot
 from cache.counters import Histogram
 from cache.errors import PenstockError
 from cache.instruments import Directory
-from cache.layout import Flag, OrderState, Outcome, ProcessPhase, Provenance, Reason, Side
+from cache.layout import Flag, OrderState, Outcome, ProcessPhase, Provenance, Reason, Side, word_of
 from cache.liveness import Liveness
 from cache.segment import ReaderSegment
 from host.clock import NS_PER_MS
@@ -80,6 +80,8 @@ class Survey:
                 continue
             try:
                 found = ReaderSegment.attach(role, namespace=self.namespace)
+                for name in found.places():
+                    found.board(name)
                 if "instruments" in found.places():
                     self._directories[role] = Directory(found)
                 self._segments[role] = found
@@ -98,6 +100,11 @@ class Survey:
 
     def _name(self, tag: int) -> str:
         return self._names.get(tag, (f"#{tag:016x}", ""))[0]
+
+    def _token(self, record: Snapshot) -> tuple[str, str]:
+        """Name market and token of an order or fill; by its number where nobody lists it."""
+        number = {0: "first", 1: "second"}.get(record.outcome_index, "?")
+        return self._names.get(record.tag, (self._name(record.pair_tag), number))
 
     def _process(self, role: str, now_ns: int, error: str) -> ProcessRow:
         found = self._segments.get(role)
@@ -135,7 +142,7 @@ class Survey:
     def _books(self, now_ns: int, wall_ns: int) -> Iterator[BookRow]:
         venue_ns = wall_ns - behind_ns(self.namespace)
         for role, directory in self._directories.items():
-            if "pair_bbo" not in (found := self._segments[role]).places():
+            if not {"pair_bbo", "settlement"} <= (found := self._segments[role]).places().keys():
                 continue
             board, settlements = found.board("pair_bbo"), found.board("settlement")
             for pair in sorted(directory.pairs.values(), key=lambda p: p.window_end_ns):
@@ -157,7 +164,7 @@ class Survey:
 
     def _references(self, now_ns: int) -> Iterator[ReferenceRow]:
         for role, directory in self._directories.items():
-            if "bbo" not in (found := self._segments[role]).places():
+            if not {"bbo", "features"} <= (found := self._segments[role]).places().keys():
                 continue
             board, features = found.board("bbo"), found.board("features")
             for tag, listed in directory.by_tag.items():
@@ -190,7 +197,7 @@ class Survey:
         open_states = (OrderState.PENDING, OrderState.WORKING, OrderState.CANCELLING)
         for role, order in self._rows("executor.", "orders"):
             if order.state in (*open_states, OrderState.UNKNOWN):
-                market, outcome = self._names.get(order.tag, (self._name(order.pair_tag), "?"))
+                market, outcome = self._token(order)
                 row = OrderRow(account=role.partition(".")[2], market=market, outcome=outcome)
                 _fill(row, order, OrderRow.COPIED)
                 row.side, row.state = _word(Side, order.side), _word(OrderState, order.state)
@@ -202,6 +209,7 @@ class Survey:
             row = PositionRow(account=role.partition(".")[2], market=self._name(held.tag))
             _fill(row, held, PositionRow.COPIED)
             row.settled = _word(Outcome, held.settled)
+            row.is_known = not held.flags
             yield row
 
     def _fills(self, now_ns: int) -> Iterator[FillRow]:
@@ -217,7 +225,7 @@ class Survey:
                 if not isinstance(fill, Miss):
                     kept.append(fill)
             for fill in kept:
-                market, outcome = self._names.get(fill.tag, (self._name(fill.pair_tag), "?"))
+                market, outcome = self._token(fill)
                 row = FillRow(account=role.partition(".")[2], market=market, outcome=outcome)
                 _fill(row, fill, FillRow.COPIED)
                 row.side, row.is_maker = _word(Side, fill.side), bool(fill.is_maker)
@@ -253,10 +261,8 @@ def _liveness(found: ReaderSegment, now_ns: int) -> Liveness:
 
 def _state(found: ReaderSegment) -> str:
     """Name the state; a segment whose writer is just making it has none yet."""
-    try:
-        return found.state.name
-    except ValueError:
-        return "NEW"
+    state = found.state
+    return state.name if state is not None else "NEW"
 
 
 def _flags(record: Snapshot, found: ReaderSegment) -> list[str]:
@@ -268,7 +274,8 @@ def _flags(record: Snapshot, found: ReaderSegment) -> list[str]:
 
 
 def _word(kind: type[IntEnum], number: int) -> str:
-    return kind(number).name if number in kind._value2member_map_ else str(number)
+    found = word_of(kind, number)
+    return found.name if found is not None else str(number)
 
 
 def check(role: str, namespace: str, now_ns: int) -> str:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import sys
 
+from host.clock import wall_ns
 from host.process import begin, claim, guarded, run_async
-from sim.choice import choose, parser
+from host.say import teller
+from sim.choice import choose, make_source, parser
 from sim.run import ROLE, serve
 
 
@@ -20,9 +22,12 @@ def main() -> int:
     given = parser().parse_args()
     config = begin(ROLE, given.config)
     choice = choose(config.sim, given)
+    if given.check:
+        make_source(choice, wall_ns())
+        return 0
     segment = claim(config, ROLE, ())
     return run_async(segment, serve(segment, choice, config), config, self_ready=True)
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(guarded(main, teller(sys.argv)))

@@ -24,7 +24,7 @@ from aiohttp import web
 
 from sim.channel import NS, Channel, PingPolicy
 from sim.client import QUEUE_BYTES_MAX, Client, Tally
-from sim.frames import SimFrame
+from sim.frames import BN_DEPTH, SimFrame
 from sim.garbage import Garbage
 from sim.wire import encode
 
@@ -82,6 +82,8 @@ class BinanceChannel(Channel):
         # Per stream: who gets frames bare, and who in the envelope.
         self._targets: dict[str, tuple[tuple[Client, ...], tuple[Client, ...]]] = {}
         self._names: dict[tuple[str, tuple[str, ...]], str] = {}
+        self.losing: dict[str, int] = {}
+        """How many frames of a stream are still to be lost."""
 
     def on_joined(self, client: Client, request: web.Request, now_ns: int) -> None:
         path_streams = request.match_info.get("streams")
@@ -151,9 +153,21 @@ class BinanceChannel(Channel):
         """Work out anew who gets what: a client has changed."""
         self._targets.clear()
 
+    def _is_lost(self, stream: str) -> bool:
+        """Whether a frame of a stream is to be lost; then it is, and counted."""
+        left = self.losing.get(stream, 0)
+        if not left:
+            return False
+        self.losing[stream] = left - 1
+        self.tally.frames_withheld += 1
+        return True
+
     def publish(self, frame: SimFrame) -> None:
-        self.sample = frame.payload
         stream = self._stream_of(frame.channel, frame.key)
+        if frame.channel != BN_DEPTH:  # Garbage is made of what every client takes.
+            self.sample = frame.payload
+        if self.losing and self._is_lost(stream):
+            return
         bare, wrapped = self._wanting(stream)
         if bare:
             self.emit(bare, encode(frame.payload))

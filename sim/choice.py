@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from host.arguments import Parser, whole
 from host.config import ConfigError
 from host.settings import Sim
 from sim.model_source import ModelSource
+from sim.recordings import RecordingError
 from sim.replay import ReplaySource
 from sim.source import Source
 
@@ -28,6 +30,8 @@ class Choice:
     speed_ratio: float = 1.0
     is_looped: bool = False
     is_mirrored: bool = True
+    says_json: bool = False
+    """Say on stdout, as JSON, what is served and where."""
 
     def as_words(self) -> dict[str, object]:
         """Say it in a log line."""
@@ -37,9 +41,9 @@ class Choice:
         return {"mode": "replay", "recordings": names, "speed": self.speed_ratio or "max"}
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Make the parser of the command line."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m sim",
         description="Serve the simulated venue: Polymarket and Binance on one local port.",
         epilog="example: python -m sim --replay books.jsonl.gz --speed max --port 8770",
@@ -48,8 +52,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--replay", nargs="+", metavar="FILE", help="recordings to play")
     made.add_argument("--speed", help='1 is the recording\'s pace, "max" as fast as clients read')
     made.add_argument("--loop", action="store_true", help="begin again at the end")
-    made.add_argument("--port", type=int, help="0 lets the system choose")
-    made.add_argument("--seed", type=int, help="seed of the model")
+    made.add_argument("--port", type=whole(0, 65_535), help="0 lets the system choose")
+    made.add_argument("--seed", type=whole(0, 2**63 - 1), help="seed of the model")
+    made.add_argument("--json", action="store_true", help="say what is served as JSON, and errors")
+    made.add_argument("--check", action="store_true", help="only see whether this can be served")
     return made
 
 
@@ -66,6 +72,7 @@ def choose(section: Sim, words: Sequence[str] | argparse.Namespace | None = None
         is_looped=section.loop or given.loop,
         # To write mirrored frames costs more than to read a frame: not while speed is the point.
         is_mirrored=section.mirror and speed_ratio > 0,
+        says_json=given.json,
     )
 
 
@@ -82,12 +89,15 @@ def _speed(text: str) -> float:
 
 
 def make_source(choice: Choice, wall_ns: int) -> Source:
-    """Make the model as of now, or open the recordings. Raises RecordingError."""
+    """Make the model as of now, or open the recordings. Raises ConfigError."""
     if not choice.recordings:
         return ModelSource(choice.seed, wall_ns)
-    return ReplaySource(
-        choice.recordings,
-        speed_ratio=choice.speed_ratio,
-        is_looped=choice.is_looped,
-        is_mirrored=choice.is_mirrored,
-    )
+    try:
+        return ReplaySource(
+            choice.recordings,
+            speed_ratio=choice.speed_ratio,
+            is_looped=choice.is_looped,
+            is_mirrored=choice.is_mirrored,
+        )
+    except RecordingError as error:
+        raise ConfigError([f"sim.recordings: {error}"]) from None

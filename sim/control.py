@@ -10,7 +10,7 @@ such as `{"fault": "freeze", "channel": "polymarket"}`:
     garbage    send `count` frames of each of `kinds` (sim/garbage.py)
     hold       hold frames for `ms`, then send them at once; again and again for `seconds`
     duplicate  send the next `count` frames twice
-    lose       lose the next `count` frames
+    lose       lose the next `count` frames; with `stream` only those (Binance: btcusdt@depth@100ms)
     shutdown   announce the end (Binance: serverShutdown), and close after `seconds`
     reset      end every fault
 
@@ -52,6 +52,7 @@ class Command(Struct, frozen=True, forbid_unknown_fields=True):
     kinds: tuple[str, ...] = garbage.KINDS
     ms: Annotated[int, Meta(ge=0, le=600_000)] = 0
     seconds: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    stream: Annotated[str, Meta(max_length=80)] = ""
 
 
 class Control:
@@ -124,12 +125,18 @@ async def _apply(command: Command, channel: Channel, now_ns: int) -> int:
             faults.hold(command.ms * 1_000_000, now_ns, lasting_ns=lasting_ns)
         case "duplicate":
             faults.duplicate(command.count)
+        case "lose" if command.stream:
+            if not isinstance(channel, BinanceChannel):
+                return 0
+            channel.losing[command.stream] = command.count
         case "lose":
             faults.lose(command.count)
         case "shutdown":
             return await _shut_down(channel, now_ns, int(command.seconds * 1e9))
         case "reset":
             faults.clear()
+            if isinstance(channel, BinanceChannel):
+                channel.losing.clear()
     return 1
 
 

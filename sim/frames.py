@@ -7,6 +7,7 @@ from typing import NamedTuple
 PM_MARKET = "pm.market"
 BN_TICKER = "bn.bookTicker"
 BN_TRADE = "bn.trade"
+BN_DEPTH = "bn.depth@100ms"
 BOLT_TWAP = "bolt.twap"
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from sim.candles import span
+from sim.depth import DepthTape
 from sim.events import Top
 from sim.fair import make_fair
 from sim.frames import SimFrame as SimFrame
@@ -44,6 +46,7 @@ class Model:
         self.path = PricePath(seed, self.params)
         self.feed = SettlementFeed(seed, self.path, self.params)
         self.tape = BinanceTape(self.path, self.params)
+        self.depths = DepthTape(seed, self.path, self.params)
         self.series = Series(seed, self.params)
         self._stand(start_ns)
 
@@ -81,6 +84,7 @@ class Model:
         if until_ns > self._ahead_ns:
             to_ns = max(until_ns, self._ahead_ns + _AHEAD_NS)
             ahead = self.tape.frames(self._ahead_ns, to_ns)
+            ahead += self.depths.frames(self._ahead_ns, to_ns)
             ahead += self.feed.frames(self._ahead_ns, to_ns)
             ahead.sort(key=_time_of)
             self._ahead.extend(ahead)
@@ -192,6 +196,18 @@ class Model:
     def book_ticker(self, symbol: str) -> bytes | None:
         """Return the last bookTicker sent, as the stream has it; None for another symbol."""
         return self.tape.last_ticker(self.now_ns) if symbol == self.params.symbol else None
+
+    def depth(self, symbol: str, limit: int) -> Json | None:
+        """Return the best levels as the REST side has them; None for another symbol."""
+        return self.depths.snapshot(self.now_ns, limit) if symbol == self.params.symbol else None
+
+    def candles(
+        self, symbol: str, limit: int, *, start_s: int | None = None, end_s: int | None = None
+    ) -> list[list[object]] | None:
+        """Return the candles of a second as the venue has them now; None for another symbol."""
+        if symbol != self.params.symbol:
+            return None
+        return self.tape.candles(self.now_ns, span(self.now_ns // _NS, limit, start_s, end_s))
 
 
 def _time_of(frame: SimFrame) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sim.binance_rules import symbol_rules
 from sim.frames import SimFrame
 from sim.model import Model
 from sim.params import ModelParams
@@ -55,6 +56,20 @@ class ModelSource:
 
     def book_ticker(self, symbol: str) -> bytes | None:
         return self._model.book_ticker(symbol)
+
+    def depth(self, symbol: str, limit: int) -> Json | None:
+        return self._model.depth(symbol, limit)
+
+    def candles(
+        self, symbol: str, limit: int, *, start_s: int | None = None, end_s: int | None = None
+    ) -> list[list[object]] | None:
+        return self._model.candles(symbol, limit, start_s=start_s, end_s=end_s)
+
+    def rules(self, symbol: str) -> Json | None:
+        return symbol_rules(symbol) if symbol in self.symbols() else None
+
+    def symbols(self) -> tuple[str, ...]:
+        return (self._model.params.symbol,)
 
     def describe(self, wall_ns: int) -> Json:
         slugs = list(self._model.slugs)

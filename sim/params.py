@@ -29,6 +29,8 @@ class ModelParams:
     """Binance trades a second, in the mean."""
     binance_wire_ms: float = 2.0
     """From Binance's own time stamp to the wire."""
+    depth_missing: float = 0.0
+    """Share of the depth diffs that are lost, drawn from the seed: the same ones each time."""
 
     basis_usd: float = 20.0
     """Binance less the settlement source, in the mean; it moves slowly by about 6 either way."""
@@ -65,6 +67,8 @@ class ModelParams:
                 f"volatility_usd {self.volatility_usd} must be 0.1 to 50 "
                 f"and price_usd {self.price_usd} at least 20000, or the price could reach zero"
             )
+        if not 0.0 <= self.depth_missing < 1.0:
+            raise ValueError(f"depth_missing {self.depth_missing} must be at least 0 and below 1")
         if not 1 <= self.twap_length_s <= EPOCH_S // 2 or not 0 <= self.twap_lag_s <= 60:
             raise ValueError(
                 f"twap_length_s {self.twap_length_s} must be 1 to {EPOCH_S // 2}, "

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ POLYMARKET = "polymarket"
 BINANCE = "binance"
 
 _NS = 1_000_000_000
+_UNREADABLE = (OSError, EOFError, zlib.error)
 _ASSET = re.compile(rb'"asset_id" ?: ?"(\d+)"')
 _BINANCE_LINE = re.compile(rb"(\d+)(?:\.(\d+))?:? ")
 _BINANCE_STREAM = re.compile(rb'\{"stream":"([^"@]+)@([^"]+)","data":')
@@ -38,6 +40,8 @@ class RecordingError(PenstockError):
 def open_lines(path: Path) -> IO[bytes]:
     """Open a recording, gzipped or not, for reading its lines. Raises RecordingError."""
     try:
+        if path.exists() and not path.is_file():
+            raise RecordingError(f"{path}: is no file; name a recording")
         with path.open("rb") as probe:
             is_gzip = probe.read(2) == b"\x1f\x8b"
         return gzip.open(path, "rb") if is_gzip else path.open("rb")  # type: ignore[return-value]
@@ -47,8 +51,11 @@ def open_lines(path: Path) -> IO[bytes]:
 
 def venue_of(path: Path) -> str:
     """Say whose frames the file holds, from its first line. Raises RecordingError."""
-    with open_lines(path) as lines:
-        first = lines.readline(1 << 20).lstrip()
+    try:
+        with open_lines(path) as lines:
+            first = lines.readline(1 << 20).lstrip()
+    except _UNREADABLE as error:
+        raise RecordingError(f"{path}: {error}") from None
     if first.startswith(b"{"):
         return POLYMARKET
     if first[:1].isdigit() or first.startswith(b"wss://stream.binance"):
@@ -60,10 +67,13 @@ def frames(path: Path) -> Iterator[SimFrame]:
     """Yield the frames of a recording with the recorder's times. Raises RecordingError."""
     read = _polymarket_frames if venue_of(path) == POLYMARKET else _binance_frames
     last_ns = 0
-    with open_lines(path) as lines:
-        for frame in read(path, lines):
-            last_ns = max(last_ns, frame.t_ns)
-            yield frame._replace(t_ns=last_ns)
+    try:
+        with open_lines(path) as lines:
+            for frame in read(path, lines):
+                last_ns = max(last_ns, frame.t_ns)
+                yield frame._replace(t_ns=last_ns)
+    except _UNREADABLE as error:
+        raise RecordingError(f"{path}: {error}") from None
 
 
 def slug_of(path: Path) -> str:
@@ -80,7 +90,7 @@ def _polymarket_frames(path: Path, lines: IO[bytes]) -> Iterator[SimFrame]:
             continue
         try:
             found = _polymarket_line(line)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise RecordingError(f"{path}, line {number}: {error!r}") from None
         if found is not None:
             t_ns, payload = found

@@ -14,12 +14,14 @@ prices: the TWAP feed is empty, strikes stay unknown.
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sim import recordings
-from sim.frames import BN_TICKER, SimFrame
+from sim.binance_rules import symbol_rules
+from sim.candles import candles, read_print, span
+from sim.frames import BN_TICKER, BN_TRADE, SimFrame
 from sim.listing import Listing
 from sim.recorded_book import RecordedBooks
 from sim.recordings import BINANCE, POLYMARKET
@@ -29,6 +31,8 @@ READ_AHEAD_MAX = 16_384
 """Frames a tape without a pace reads before anybody wants them."""
 UNSETTLED_MAX = 16_384
 """Frames such a tape may have sent without having read them into its books."""
+TRADES_MAX = 16_384
+"""The newest trades of a symbol that are kept, for candles."""
 BATCH_MAX = 1024
 """Frames given at once: a replay that is behind leaves the event loop some air."""
 
@@ -101,6 +105,10 @@ class Tape:
         return next(self._stream, None)
 
 
+def _new_trades() -> deque[bytes]:
+    return deque(maxlen=TRADES_MAX)
+
+
 class ReplaySource:
     """A venue made of recordings. `speed_ratio` 0 is as fast as the clients read."""
 
@@ -128,6 +136,7 @@ class ReplaySource:
         self._books = RecordedBooks()
         self._unsettled: deque[SimFrame] = deque()
         self._tickers: dict[str, bytes] = {}
+        self._trades: defaultdict[str, deque[bytes]] = defaultdict(_new_trades)
         self._listing = Listing(by_venue.get(POLYMARKET, ()))
         lead = self.tapes.get(POLYMARKET) or self.tapes[BINANCE]
         self._lead_ns = lead.first_ns
@@ -183,6 +192,8 @@ class ReplaySource:
             out.append(frame)
             if frame.channel == BN_TICKER:
                 self._tickers[frame.key[0]] = frame.payload
+            elif frame.channel == BN_TRADE:
+                self._trades[frame.key[0]].append(frame.payload)
             elif frame.key and not frame.channel.startswith("bn."):
                 if not self.is_paced and not self._is_mirrored:
                     self._unsettled.append(frame)
@@ -228,6 +239,25 @@ class ReplaySource:
 
     def book_ticker(self, symbol: str) -> bytes | None:
         return self._tickers.get(symbol)
+
+    def depth(self, symbol: str, limit: int) -> Json | None:
+        return None  # Recorded diffs begin without a snapshot: what they change is not known.
+
+    def candles(
+        self, symbol: str, limit: int, *, start_s: int | None = None, end_s: int | None = None
+    ) -> list[list[object]] | None:
+        if symbol not in self._tickers:
+            return None
+        prints = [read_print(payload) for payload in self._trades.get(symbol, ())]
+        if not prints:
+            return []
+        return candles(prints, span(prints[-1].time_ms // 1000, limit, start_s, end_s))
+
+    def rules(self, symbol: str) -> Json | None:
+        return symbol_rules(symbol) if symbol in self._tickers else None
+
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(symbol for symbol in self._tickers if symbol_rules(symbol) is not None)
 
     def describe(self, wall_ns: int) -> Json:
         return {

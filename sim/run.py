@@ -17,6 +17,7 @@ from cache.errors import PenstockError
 from cache.layout import State
 from cache.segment import ReaderSegment, WriterSegment
 from host.log import get_log
+from host.say import say_json
 from host.settings import Config
 from host.venue_clock import from_word, to_word
 from sim.choice import Choice, make_source
@@ -52,7 +53,10 @@ async def serve(segment: WriterSegment, choice: Choice, config: Config) -> None:
     behind_ns = -source.shift_ns if isinstance(source, ReplaySource) else 0
     segment.counters.set(Counter.sim_clock_behind_ns, to_word(behind_ns))
     segment.set_state(State.RUN)
-    LOG.info("serving", url=f"http://{options.host}:{server.port}", **choice.as_words())
+    served = {"url": f"http://{options.host}:{server.port}", **choice.as_words()}
+    LOG.info("serving", **served)
+    if choice.says_json:
+        say_json(served)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(server.run())

@@ -45,5 +45,19 @@ class Source(Protocol):
     def book_ticker(self, symbol: str) -> bytes | None:
         """Give the newest bookTicker of a symbol, as the stream has it."""
 
+    def depth(self, symbol: str, limit: int) -> Json | None:
+        """Give the best levels of a symbol with their update id; None where they are not known."""
+
+    def candles(
+        self, symbol: str, limit: int, *, start_s: int | None = None, end_s: int | None = None
+    ) -> list[list[object]] | None:
+        """Give the candles of a second, up to the running one; None for another symbol."""
+
+    def rules(self, symbol: str) -> Json | None:
+        """Give the trading rules of a symbol; None where they are not known."""
+
+    def symbols(self) -> tuple[str, ...]:
+        """Name the symbols whose rules are known."""
+
     def describe(self, wall_ns: int) -> Json:
         """Tell an operator what is being played."""

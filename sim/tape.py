@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from sim.candles import Print, candles
 from sim.frames import BN_TICKER, BN_TRADE, SimFrame
 from sim.params import EPOCH_S, ModelParams
 from sim.price import Epoch, PricePath
 
-_EPOCH_NS = EPOCH_S * 1_000_000_000
+_NS = 1_000_000_000
+_EPOCH_NS = EPOCH_S * _NS
+_QUIET_S = 60
+"""The last price of a second without a trade is looked for this far back."""
 _EVENT_LAG_NS = 400_000
 """From the trade to Binance's event time: now and then the next millisecond."""
 
@@ -92,6 +96,29 @@ class BinanceTape:
             f'"m":{"true" if sell else "false"},"M":true}}'
         ).encode()
 
+    def candles(self, at_ns: int, seconds: range) -> list[list[object]]:
+        """Return the candles of some seconds, of what was sent by then."""
+        if not seconds:
+            return []
+        first_ns = (seconds.start - _QUIET_S) * _NS
+        last_ns = min(at_ns - self._wire_ns, seconds.stop * _NS - 1)
+        prints = []
+        for index in range(first_ns // _EPOCH_NS, last_ns // _EPOCH_NS + 1):
+            epoch = self._path.epoch(index)
+            start, end = np.searchsorted(epoch.trade_ns, (first_ns, last_ns + 1)).tolist()
+            rows = zip(
+                epoch.trade_ns[start:end].tolist(),
+                epoch.trade_c[start:end].tolist(),
+                epoch.trade_q[start:end].tolist(),
+                epoch.is_sell[start:end].tolist(),
+                strict=True,
+            )
+            prints += [
+                Print(at // 1_000_000, px * 10**6, lots * 10**3, not sell)
+                for at, px, lots, sell in rows
+            ]
+        return candles(prints, seconds)
+
     def _last(self, at_ns: int) -> tuple[Epoch, int]:
         """Return where the last bookTicker sent by then stands."""
         seen_ns = at_ns - self._wire_ns
@@ -102,9 +129,14 @@ class BinanceTape:
             at = len(epoch.ticker_ns) - 1
         return epoch, at
 
+    def last_state(self, at_ns: int) -> tuple[int, ...]:
+        """Return the last bookTicker sent by then: time, update id, bid, size, ask and size."""
+        epoch, at = self._last(at_ns)
+        columns = (
+            epoch.ticker_ns, epoch.ticker_id, epoch.bid_c, epoch.bid_q, epoch.ask_c, epoch.ask_q
+        )  # fmt: skip
+        return tuple(int(column[at]) for column in columns)
+
     def last_ticker(self, at_ns: int) -> bytes:
         """Return the last bookTicker sent by then, as the stream has it."""
-        epoch, at = self._last(at_ns)
-        numbers = (epoch.ticker_id, epoch.bid_c, epoch.bid_q, epoch.ask_c, epoch.ask_q)
-        update, bid, bid_q, ask, ask_q = (int(column[at]) for column in numbers)
-        return self._ticker(update, bid, bid_q, ask, ask_q)
+        return self._ticker(*self.last_state(at_ns)[1:])

@@ -20,7 +20,7 @@ def main() -> int:
     )
     parser.add_argument("--config", help="configuration file over the shipped one")
     arguments = parser.parse_args()
-    config = begin("strategy", arguments.config)
+    config = begin(lambda read: read.strategy.role, arguments.config)
     params = strategy_params(config)
     segment = claim(
         config,

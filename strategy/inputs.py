@@ -10,13 +10,14 @@ It judges nothing: `strategy/views.py` does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
 from cache.board import Miss, Snapshot
 from cache.counters import Counter, CounterWriter
 from cache.instruments import Directory, Pair
 from cache.segment import ReaderSegment
-from strategy.link import Link, Place
+from host.unreadable import Unreadable
+from strategy.link import Link, Place, log
 from strategy.reference import NO_SAMPLES, Samples
 from venue.settlement import parse_family
 
@@ -29,6 +30,20 @@ class MarketFeed:
         self.pair_bbo = segment.board("pair_bbo")
         self.settlement = segment.board("settlement")
         self.boards = (self.pair_bbo, self.settlement)
+        self.mine: dict[int, Pair] = {}
+        """The markets of the families that are quoted, those that end soonest first."""
+        self._settlements: dict[int, Snapshot] = {}
+
+    def read_settlement(self, pair: Pair) -> Snapshot | Miss:
+        """Read a market's settlement; the same object for as long as it is the same record."""
+        slot = pair.pair_slot
+        held = self._settlements.get(slot)
+        if held is None or held.version != self.settlement.version(slot) or held.tag != pair.tag:
+            found = self.settlement.read(slot, pair.tag)
+            if isinstance(found, Miss):
+                return found
+            held = self._settlements[slot] = found
+        return held
 
 
 class ReferenceFeed:
@@ -81,7 +96,7 @@ class AccountFeed:
     def refresh(self) -> None:
         """Read what changed since the last run."""
         incarnation = self._segment.incarnation
-        changed = self._scan.poll().tolist()
+        changed = self._scan.slots()
         for slot in changed:
             found = self._positions.read(slot, 0)
             if isinstance(found, Miss):
@@ -117,15 +132,15 @@ class AccountFeed:
         """
         position = self._by_tag.get(tag)
         if position is not None:
-            net: int = position.yes_qty_e9 - position.no_qty_e9
-            return net
+            yes_e9, no_e9 = position.yes_qty_e9, position.no_qty_e9
+            # Any flag says that the executor does not know either; less than nothing is damage.
+            return None if position.flags or min(yes_e9, no_e9) < 0 else yes_e9 - no_e9
         if self._filled is None or tag in self._filled or self._oldest_ns > quoted_since_ns:
             return None
         return 0
 
 
-@dataclass(frozen=True, slots=True)
-class ReferenceSight:
+class ReferenceSight(Struct, frozen=True):
     """One reference symbol as it was read."""
 
     bbo: Snapshot | Miss
@@ -133,8 +148,7 @@ class ReferenceSight:
     samples: Samples
 
 
-@dataclass(frozen=True, slots=True)
-class MarketSight:
+class MarketSight(Struct, frozen=True):
     """One market as it was read."""
 
     pair: Pair
@@ -143,12 +157,11 @@ class MarketSight:
     reference_tag: int
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """All inputs of one run; the `link_ns` were read before the clock."""
 
-    markets: dict[int, MarketSight] = field(default_factory=dict)
-    references: dict[int, ReferenceSight] = field(default_factory=dict)
+    markets: dict[int, MarketSight] = {}
+    references: dict[int, ReferenceSight] = {}
     market_link_ns: int = 0
     reference_link_ns: int = 0
 
@@ -170,12 +183,19 @@ class Inputs:
         self.account = Link(f"executor.{account}", AccountFeed, place)
         self._families = families
         self._counters = counters
+        self._unreadable = Unreadable(counters, log)
         self._versions: list[int] = []
+        self._due_ns = 0
 
     def refresh(self, now_ns: int) -> bool:
         """Attach what is to be attached; True when another segment is held than before."""
+        if now_ns < self._due_ns:
+            return False
         links = (self.market_feed, self.reference_feed, self.account)
-        return any([link.refresh(now_ns) for link in links])
+        is_other = any([link.refresh(now_ns) for link in links])
+        self._due_ns = min(link.due_ns for link in links)
+        self._count()
+        return is_other
 
     def segments(self) -> list[ReaderSegment]:
         """The segments whose bells tell of something new."""
@@ -191,9 +211,10 @@ class Inputs:
         account = self.account.boards
         versions = [account.fills_version] if account is not None else []
         if markets is not None:
-            for pair in markets.directory.pairs.values():
-                versions.append(markets.pair_bbo.version(pair.pair_slot))
-                versions.append(markets.settlement.version(pair.pair_slot))
+            book, settlement = markets.pair_bbo.version, markets.settlement.version
+            for pair in markets.mine.values():
+                versions.append(book(pair.pair_slot))
+                versions.append(settlement(pair.pair_slot))
         if references is not None:
             slots = references.directory.slot_of.values()
             versions += [references.bbo.version(slot) for slot in slots]
@@ -201,56 +222,38 @@ class Inputs:
 
     def look(self) -> Look:
         """Read every input once."""
-        for link in (self.market_feed, self.reference_feed):
-            if link.boards is not None:
-                link.boards.directory.refresh()
+        markets, references = self.market_feed.boards, self.reference_feed.boards
+        if markets is not None and markets.directory.refresh():
+            mine = [pair for pair in markets.directory.pairs.values() if self._is_mine(pair)]
+            mine.sort(key=lambda pair: pair.window_end_ns)
+            markets.mine = {pair.tag: pair for pair in mine}
+        if references is not None:
+            references.directory.refresh()
         self._versions = self._read_versions()
         market_link_ns = self.market_feed.link_ns
         reference_link_ns = self.reference_feed.link_ns
         if self.account.boards is not None:
             self.account.boards.refresh()
-        markets = self._look_markets()
-        references = self._look_references({sight.reference_tag for sight in markets.values()})
-        self._count()
-        return Look(markets, references, market_link_ns, reference_link_ns)
-
-    def _look_markets(self) -> dict[int, MarketSight]:
-        feed = self.market_feed.boards
-        if feed is None:
-            return {}
-        found = {}
-        for tag, pair in feed.directory.pairs.items():
-            if self._is_mine(pair):
-                found[tag] = MarketSight(
-                    pair,
-                    feed.pair_bbo.read(pair.pair_slot, tag),
-                    feed.settlement.read(pair.pair_slot, tag),
-                    pair.yes.reference_tag,
-                )
-        return found
+        seen = _look_markets(markets) if markets is not None else {}
+        tags = {sight.reference_tag for sight in seen.values()}
+        return Look(
+            seen,
+            _look_references(references, tags) if references is not None else {},
+            market_link_ns,
+            reference_link_ns,
+        )
 
     def _is_mine(self, pair: Pair) -> bool:
         """Leave windows of other families alone; a market of no family says NO_STRIKE."""
         name = pair.yes.slug.rpartition("-")[0]
         return name in self._families or parse_family(name) is None
 
-    def _look_references(self, tags: set[int]) -> dict[int, ReferenceSight]:
-        feed = self.reference_feed.boards
-        if feed is None:
-            return {}
-        found = {}
-        for tag in tags:
-            slot = feed.directory.slot_of.get(tag)
-            if slot is not None:
-                found[tag] = ReferenceSight(
-                    feed.bbo.read(slot, tag),
-                    feed.features.read(slot, tag),
-                    feed.samples(slot, tag),
-                )
-        return found
-
     def _count(self) -> None:
-        """Move what the boards counted into the segment's counters."""
+        """Move what the boards counted into the segment's counters; tell of listings left out."""
+        for feed in (self.market_feed, self.reference_feed):
+            unreadable = feed.boards.directory.unreadable if feed.boards is not None else {}
+            for slot, version in unreadable.items():
+                self._unreadable.note(f"{feed.role} instruments", slot, version)
         for link in (self.market_feed, self.reference_feed, self.account):
             for board in link.boards.boards if link.boards is not None else ():
                 if board.retry_count:
@@ -259,3 +262,28 @@ class Inputs:
                 if board.busy_count:
                     self._counters.add(Counter.cache_read_busy, board.busy_count)
                     board.busy_count = 0
+
+
+def _look_markets(feed: MarketFeed) -> dict[int, MarketSight]:
+    return {
+        tag: MarketSight(
+            pair,
+            feed.pair_bbo.read(pair.pair_slot, tag),
+            feed.read_settlement(pair),
+            pair.yes.reference_tag,
+        )
+        for tag, pair in feed.mine.items()
+    }
+
+
+def _look_references(feed: ReferenceFeed, tags: set[int]) -> dict[int, ReferenceSight]:
+    found = {}
+    for tag in tags:
+        slot = feed.directory.slot_of.get(tag)
+        if slot is not None:
+            found[tag] = ReferenceSight(
+                feed.bbo.read(slot, tag),
+                feed.features.read(slot, tag),
+                feed.samples(slot, tag),
+            )
+    return found

@@ -47,13 +47,13 @@ class Link(Generic[Boards]):
         self.boards: Boards | None = None
         self._open_boards = open_boards
         self._place = place
-        self._due_ns = 0
+        self.due_ns = 0
 
     def refresh(self, now_ns: int) -> bool:
         """Attach where that is due and possible; True when another segment is held than before."""
-        if now_ns < self._due_ns:
+        if now_ns < self.due_ns:
             return False
-        self._due_ns = now_ns + LOOK_NS
+        self.due_ns = now_ns + LOOK_NS
         if self.segment is not None and self.segment.is_current():
             return False
         try:

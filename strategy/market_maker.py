@@ -10,15 +10,21 @@ places nothing new.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from cache.gate import Trust
 from cache.layout import E9, Provenance, Reason
 from strategy.pricing import Phase, Window, blend, doubt, outlook, probability_up
 from strategy.quoting import QuoteParams, Terms, Top, TwoSided, quote, wish
-from strategy.tick import BookView, Market, ReferenceView, TargetQuotes, View
+from strategy.tick import BookView, ReferenceView, TargetQuotes, View
 
 NOTHING = TwoSided()
+
+# Plain integers and names of this module: looking a member up costs more than comparing with it.
+_NEVER_SEEN = int(Trust.NEVER_SEEN)
+_OPEN, _OVER = int(Phase.OPEN), int(Phase.OVER)
+_QUOTING = Reason.QUOTING
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class MakerParams:
     shock_z: float
 
 
-class _Fair(NamedTuple):
+class _Fair(Struct, frozen=True):
     """A fair value with what it was made of, in units of 1e-9."""
 
     fair_e9: int
@@ -61,9 +67,9 @@ def decide(view: View, net_e9: int | None, params: MakerParams, now_ns: int) -> 
     quotes nothing.
     """
     reason = _obstacle(view, net_e9, params)
-    if reason in (Reason.UNTRUSTED_BOOK, Reason.UNTRUSTED_REFERENCE):
-        return _keep_or_withdraw(view, params, now_ns, reason)
-    if reason is not Reason.QUOTING:
+    if reason is not _QUOTING:
+        if reason in (Reason.UNTRUSTED_BOOK, Reason.UNTRUSTED_REFERENCE):
+            return _keep_or_withdraw(view, params, now_ns, reason)
         return _withhold(view, reason)
     assert view.market is not None
     window, book, reference = view.market.window, view.book, view.reference
@@ -76,7 +82,7 @@ def decide(view: View, net_e9: int | None, params: MakerParams, now_ns: int) -> 
         return _withhold(view, Reason.NO_REFERENCE)
     made = _quotes(view, fair, net_e9, params)
     reason = _outcome(fair, made, params)
-    if reason is not Reason.QUOTING:
+    if reason is not _QUOTING:
         made = NOTHING
     until_out_ns = window.end_ns - params.out_before_ns - view.anchor.wall_ns
     return TargetQuotes(
@@ -117,14 +123,18 @@ def _obstacle(view: View, net_e9: int | None, params: MakerParams) -> Reason:
     market, book, reference = view.market, view.book, view.reference
     if market is None:
         return Reason.NO_MARKET
-    if book is None or book.trust <= Trust.NEVER_SEEN:
+    if book is None or book.trust <= _NEVER_SEEN:
         return Reason.NO_BOOK
-    reason = _window_obstacle(view, market.window, params)
-    if reason is not Reason.QUOTING:
+    window = market.window
+    if window is None:
+        return Reason.NO_STRIKE
+    phase = window.phase(view.anchor.wall_ns)
+    reason = _window_obstacle(view, window, phase, params)
+    if reason is not _QUOTING:
         return reason
     if book.trust is Trust.RESOLVED:
         return Reason.OUTSIDE_WINDOW
-    if reference is None or reference.trust <= Trust.NEVER_SEEN:
+    if reference is None or reference.trust <= _NEVER_SEEN:
         return Reason.NO_REFERENCE
     if not book.trust.is_quotable:
         return Reason.UNTRUSTED_BOOK
@@ -134,35 +144,25 @@ def _obstacle(view: View, net_e9: int | None, params: MakerParams) -> Reason:
         return Reason.NO_BOOK
     if reference.sigma_e9 <= 0 or reference.sample_count < params.sigma_sample_count_min:
         return Reason.NO_VOLATILITY
-    if reference.mid_px_e9 <= 0 or _lacks_basis(view, market):
+    # Before the window starts the reference is only compared with itself.
+    lacks_basis = market.has_basis and view.basis is None and phase >= _OPEN
+    if reference.mid_px_e9 <= 0 or lacks_basis:
         return Reason.NO_REFERENCE
-    return Reason.QUOTING if net_e9 is not None else Reason.HALTED
+    return _QUOTING if net_e9 is not None else Reason.NO_POSITION
 
 
-def _lacks_basis(view: View, market: Market) -> bool:
-    """Whether the reference is to be compared with a strike of another source, and cannot be.
-
-    Before the window starts only the reference is compared with itself.
-    """
-    if not market.has_basis or view.basis is not None or market.window is None:
-        return False
-    return market.window.phase(view.anchor.wall_ns) >= Phase.OPEN
-
-
-def _window_obstacle(view: View, window: Window | None, params: MakerParams) -> Reason:
+def _window_obstacle(view: View, window: Window, phase: Phase, params: MakerParams) -> Reason:
     """Judge time and strike: a market without a strike says so even when its time is over."""
-    if window is None:
-        return Reason.NO_STRIKE
     wall_ns = view.anchor.wall_ns
     if wall_ns < window.start_ns - params.open_before_ns:
         return Reason.OUTSIDE_WINDOW
-    if window.phase(wall_ns) >= Phase.OPEN:
+    if phase >= _OPEN:
         strike = view.strike
         if strike is None or strike.strike_e9 <= 0 or strike.provenance < params.strike_min:
             return Reason.NO_STRIKE
-    if wall_ns >= window.end_ns - params.out_before_ns or window.phase(wall_ns) is Phase.OVER:
+    if wall_ns >= window.end_ns - params.out_before_ns or phase >= _OVER:
         return Reason.OUTSIDE_WINDOW
-    return Reason.QUOTING
+    return _QUOTING
 
 
 def _fair(
@@ -229,4 +229,4 @@ def _outcome(fair: _Fair, made: TwoSided, params: MakerParams) -> Reason:
         return Reason.NO_EDGE
     if not params.quote.px_min_e9 <= fair.fair_e9 <= params.quote.px_max_e9 or made.is_empty:
         return Reason.LIMIT
-    return Reason.QUOTING
+    return _QUOTING

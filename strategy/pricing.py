@@ -21,7 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from math import erf, exp, log, pi, sqrt
-from typing import NamedTuple
+
+from msgspec import Struct
 
 NS = 1_000_000_000
 P_MIN = 1e-6
@@ -83,7 +84,7 @@ class Window:
         return (since, until) if until > since else None
 
 
-class Outlook(NamedTuple):
+class Outlook(Struct, frozen=True):
     """Mean and variance of what decides a window: it pays Up when that is not negative."""
 
     mean: float

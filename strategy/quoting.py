@@ -13,12 +13,13 @@ When to quote at all is `market_maker`'s decision, and what to send is the execu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from msgspec import Struct
 
 E9 = 1_000_000_000
 
 
-class Terms(NamedTuple):
+class Terms(Struct, frozen=True):
     """The market's grids: tick size now, lot, smallest order."""
 
     tick_e9: int
@@ -26,14 +27,14 @@ class Terms(NamedTuple):
     min_qty_e9: int
 
 
-class Top(NamedTuple):
+class Top(Struct, frozen=True):
     """Best prices of the first token's book; 0 where a side is empty."""
 
     bid_px_e9: int
     ask_px_e9: int
 
 
-class TwoSided(NamedTuple):
+class TwoSided(Struct, frozen=True):
     """A bid and an ask; a size of 0 means none, and its price is then 0 too."""
 
     bid_px_e9: int = 0
@@ -66,7 +67,7 @@ class QuoteParams:
     px_max_e9: int
 
 
-class Wish(NamedTuple):
+class Wish(Struct, frozen=True):
     """The unrounded bid and ask a fair value leads to."""
 
     bid_e9: int

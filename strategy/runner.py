@@ -34,6 +34,22 @@ from strategy.views import ViewBuilder, Witnesses
 BLIND_NS = NS_PER_S
 """After the host slept nothing is quoted for so long: the feeds have to notice it too."""
 
+REST_NS = 200_000_000
+"""Where nothing is wanted, and time alone cannot change that, so long passes between two runs.
+
+Anything new that comes ends the rest; what does not come as a record (a link that is proven again,
+a writer that beats again, a window that opens) is noticed at its end.
+"""
+
+_RESTING = frozenset(
+    {
+        Reason.NO_MARKET, Reason.NO_BOOK, Reason.NO_REFERENCE, Reason.NO_STRIKE,
+        Reason.NO_VOLATILITY, Reason.NO_POSITION, Reason.UNTRUSTED_BOOK,
+        Reason.UNTRUSTED_REFERENCE, Reason.OUTSIDE_WINDOW,
+    }
+)  # fmt: skip
+"""Reasons that need an input to go away; but for a window's time, which may be late to begin."""
+
 _PASSING = (Reason.LIMIT, Reason.NO_EDGE)
 """Reasons that come and go with the price."""
 
@@ -83,9 +99,13 @@ class StrategyRunner:
         self._builder = ViewBuilder(params)
         self._cache = StrategyCache()
         self._reasons: dict[int, Reason] = {}
+        self._live: frozenset[int] | None = None
+        """Markets of the last run; None where something else withdrew quotes since."""
         self._run_id = 0
         self._due_ns = 0
         self._ran_ns = 0
+        self._rest_ns = 0
+        """How long the last run may be left alone unless something new comes; 0 not at all."""
         self._blind_ns = 0
 
     # --- host.process.Role ----------------------------------------------------------------------
@@ -102,6 +122,9 @@ class StrategyRunner:
         if now_ns < self._due_ns and not self._is_rung(now_ns):
             return 0
         self._plan(now_ns)
+        if now_ns < self._ran_ns + self._rest_ns and not self._inputs.has_news():
+            return 0
+        self._ran_ns = now_ns
         self.run()
         return 1
 
@@ -112,9 +135,11 @@ class StrategyRunner:
     def due_ns(self) -> int:
         """When the next run is due; sooner where something new waits for its turn."""
         interval_ns = self._params.bell_interval_ns
-        if interval_ns is not None and self._inputs.has_news():
+        if interval_ns is None:
+            return self._due_ns
+        if self._inputs.has_news():
             return min(self._due_ns, self._ran_ns + interval_ns)
-        return self._due_ns
+        return max(self._due_ns, self._ran_ns + self._rest_ns)
 
     def on_suspend(self, gap_ns: int) -> None:
         """Be blind for a while: what lies in memory is older than its age says."""
@@ -143,7 +168,6 @@ class StrategyRunner:
         else:
             self._due_ns = now_ns + interval_ns
             self._counters.add(Counter.strategy_ticks_late)
-        self._ran_ns = now_ns
 
     # --- a run ----------------------------------------------------------------------------------
 
@@ -155,37 +179,39 @@ class StrategyRunner:
             _witness(self._inputs.market_feed, look.market_link_ns, anchor.now_ns),
             _witness(self._inputs.reference_feed, look.reference_link_ns, anchor.now_ns),
         )
-        views = self._builder.build(look, anchor, witnesses, self._slots.standing())
         self._counters.add(Counter.strategy_ticks_run)
         is_blind = anchor.now_ns < self._blind_ns
-        published = 0
+        is_told = self._inputs.account.liveness(anchor.now_ns) is Liveness.LIVE
+        live = frozenset(look.markets)
+        has_rest = True
+        views = self._builder.build(look, anchor, witnesses, self._slots.standing())
         with self._cache.run(anchor) as run:
-            for tag, view in views.items():
+            for tag, view in views:
                 run.freeze(tag, view)
-            live = frozenset(views)
-            for tag, view in run.views().items():
                 if not self._slots.claim(tag, anchor.now_ns, live=live):
                     continue
-                net_e9 = self._net_e9(tag, view)
+                net_e9 = self._net_e9(tag, view) if is_told else None
                 target = decide(view, net_e9, self._params.maker, anchor.now_ns)
                 if is_blind:
                     target = _nothing(Reason.HALTED)
                 if target.quotes.is_empty:
                     self._counters.add(Counter.strategy_quotes_withheld)
-                published += self._offer(tag, target, view, net_e9)
-            published += self._withdraw_gone(live, anchor)
-        if published:
-            self._segment.ring()
+                    has_rest = has_rest and target.reason in _RESTING
+                else:
+                    has_rest = False
+                self._offer(tag, target, view, net_e9)
+            if live != self._live:
+                self._withdraw_gone(live, anchor)
+                self._live = live
+        self._rest_ns = REST_NS if has_rest else 0
 
-    def _withdraw_gone(self, live: frozenset[int], anchor: RunAnchor) -> int:
+    def _withdraw_gone(self, live: frozenset[int], anchor: RunAnchor) -> None:
         """Want nothing, once, of markets that are listed no longer."""
-        published = 0
         for tag in self._slots.tags - live:
             if self._reasons.get(tag) is not Reason.NO_MARKET:
-                published += self._offer(tag, _nothing(Reason.NO_MARKET), _empty_view(anchor), None)
+                self._offer(tag, _nothing(Reason.NO_MARKET), _empty_view(anchor), None)
         for tag in self._reasons.keys() - self._slots.tags:
             del self._reasons[tag]
-        return published
 
     def _anchor(self) -> RunAnchor:
         self._run_id += 1
@@ -198,31 +224,35 @@ class StrategyRunner:
         )
 
     def _net_e9(self, tag: int, view: View) -> int | None:
-        """Return the net position, if an executor lives that can say so."""
-        account = self._inputs.account
-        if account.boards is None or account.liveness(view.anchor.now_ns) is not Liveness.LIVE:
-            return None
+        """Return the net position, as far as the executor, which lives, can say so."""
+        account = self._inputs.account.boards
         window = view.market.window if view.market is not None else None
-        if window is None:
+        if account is None or window is None:
             return None
         # When this market could first have been quoted, on the monotonic clock.
         first_ns = window.start_ns - self._params.maker.open_before_ns
         since_ns = first_ns - view.anchor.wall_ns + view.anchor.now_ns
-        return account.boards.net_e9(tag, since_ns)
+        return account.net_e9(tag, since_ns)
 
-    def _offer(self, tag: int, target: TargetQuotes, view: View, net_e9: int | None) -> int:
-        """Publish a decision if that is due; return how many records were published."""
-        self._tell(tag, target, view)
+    def _offer(self, tag: int, target: TargetQuotes, view: View, net_e9: int | None) -> None:
+        """Publish a decision if that is due, and ring: an executor need not wait for the others."""
         now_ns = monotonic_ns()
-        if not self._slots.is_due(tag, target, net_e9, now_ns):
-            return 0
-        values = record_values(target, view, strategy_tag=self._tag, publish_ns=now_ns)
+        is_news = self._slots.is_news(tag, target)
+        if not is_news and not self._slots.must_renew(tag, target, net_e9, now_ns):
+            return
+        cause = self._builder.cause(tag) if is_news else None
+        values = record_values(
+            target,
+            view,
+            strategy_tag=self._tag,
+            publish_ns=now_ns,
+            cause_ns=cause.recv_ns if cause is not None else 0,
+        )
         self._slots.publish(tag, target, values, net_e9=net_e9)
-        if view.book is not None and view.reference is not None:
-            newest_ns = max(view.book.publish_ns, view.reference.publish_ns)
-            if newest_ns:
-                self._counters.record(Histogram.slot_to_quote_ns, now_ns - newest_ns)
-        return 1
+        self._segment.ring()
+        if cause is not None:
+            self._counters.record(Histogram.slot_to_quote_ns, now_ns - cause.publish_ns)
+        self._tell(tag, target, view)
 
     def _tell(self, tag: int, target: TargetQuotes, view: View) -> None:
         """Log when the reason of a market changes, as far as it is an operator's story."""
@@ -242,9 +272,9 @@ class StrategyRunner:
     def _withdraw(self, reason: Reason) -> None:
         """Want nothing in any market."""
         anchor = self._anchor()
+        self._live = None
         for tag in self._slots.tags:
             self._offer(tag, _nothing(reason), _empty_view(anchor), None)
-        self._segment.ring()
 
 
 def _empty_view(anchor: RunAnchor) -> View:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from cache.board import BoardWriter, Miss
 from cache.counters import Counter, CounterWriter
+from cache.layout import next_generation
 from strategy.quoting import TwoSided
 from strategy.tick import TargetQuotes
 
@@ -49,7 +50,10 @@ class QuoteSlots:
             held = self._board.last(slot.index)
             if isinstance(held, Miss) or held.tag in self._by_tag:
                 continue
-            slot.tag, slot.generation = held.tag, held.generation
+            slot.generation = held.generation
+            if not held.tag:
+                continue  # It names nobody: damage. The slot is free.
+            slot.tag = held.tag
             self._by_tag[slot.tag] = slot
             self._board.assign(slot.index, slot.tag, slot.generation)
 
@@ -83,24 +87,30 @@ class QuoteSlots:
     def _give(self, slot: _Slot, tag: int) -> None:
         if slot.tag:
             del self._by_tag[slot.tag]
-            slot.generation += 1
+            slot.generation = next_generation(slot.generation)
         slot.tag, slot.target, slot.net_e9 = tag, None, None
         self._by_tag[tag] = slot
         self._board.assign(slot.index, tag, slot.generation)
 
-    def is_due(self, tag: int, target: TargetQuotes, net_e9: int | None, now_ns: int) -> bool:
-        """Whether a decision has to be published.
+    def is_news(self, tag: int, target: TargetQuotes) -> bool:
+        """Whether a decision is another one than what was published last."""
+        last = self._by_tag[tag].target
+        return (
+            last is None
+            or last.reason is not target.reason
+            or last.quotes != target.quotes
+            or last.keep is not target.keep
+        )
 
-        A changed position is news even where the quotes are the same: after a fill the executor
-        waits for quotes that were decided with that fill in view.
+    def must_renew(self, tag: int, target: TargetQuotes, net_e9: int | None, now_ns: int) -> bool:
+        """Whether the same decision has to be published again.
+
+        After a fill the executor waits for quotes that were decided with that fill in view: so a
+        changed position has to be told of even where the quotes are the same.
         """
         slot = self._by_tag[tag]
         last = slot.target
-        if last is None or slot.net_e9 != net_e9:
-            return True
-        if (last.reason, last.quotes, last.keep) != (target.reason, target.quotes, target.keep):
-            return True
-        if target.valid_until_ns < last.valid_until_ns:
+        if last is None or slot.net_e9 != net_e9 or target.valid_until_ns < last.valid_until_ns:
             return True
         age_ns = now_ns - slot.published_ns
         return age_ns >= (RENEW_NS_MAX if target.quotes.is_empty else self._renew_ns)

@@ -7,8 +7,7 @@ freezing it again, or reading outside a run, is our fault and raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from strategy.tick import RunAnchor, View
 
@@ -20,16 +19,23 @@ class StrategyCache:
         self._anchor: RunAnchor | None = None
         self._views: dict[int, View] = {}
 
-    @contextmanager
-    def run(self, anchor: RunAnchor) -> Iterator[StrategyCache]:
-        """Open a run; whatever happens in it, its views are gone at the end."""
+    def run(self, anchor: RunAnchor) -> StrategyCache:
+        """Open a run, for a `with`: whatever happens in it, its views are gone at the end."""
         assert self._anchor is None, f"run {anchor.run_id} began inside another"
         self._anchor = anchor
-        try:
-            yield self
-        finally:
-            self._anchor = None
-            self._views.clear()
+        return self
+
+    def __enter__(self) -> StrategyCache:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._anchor = None
+        self._views.clear()
 
     @property
     def anchor(self) -> RunAnchor:
@@ -38,7 +44,7 @@ class StrategyCache:
 
     def freeze(self, tag: int, view: View) -> None:
         """Keep a market's view for this run."""
-        assert view.anchor is self.anchor, "the view was frozen under another anchor"
+        assert view.anchor is self._anchor, "the view was frozen under another anchor"
         assert tag not in self._views, f"market {tag:#x} is frozen already"
         self._views[tag] = view
 

@@ -7,9 +7,9 @@ that could pass for data. It decides nothing and reads no clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from cache.gate import Trust
 from cache.layout import Provenance, Reason
@@ -24,8 +24,7 @@ class RunMode(Enum):
     REPLAY = "replay"
 
 
-@dataclass(frozen=True, slots=True)
-class RunAnchor:
+class RunAnchor(Struct, frozen=True):
     """When, and by whom, a run was frozen: `now_ns` CLOCK_MONOTONIC, read after the boards."""
 
     now_ns: int
@@ -35,8 +34,7 @@ class RunAnchor:
     mode: RunMode
 
 
-@dataclass(frozen=True, slots=True)
-class Market:
+class Market(Struct, frozen=True):
     """What the directory says of a market; `window` is None where it has none."""
 
     tag: int
@@ -50,8 +48,7 @@ class Market:
     """Whether it settles on another source than the reference, so that a basis lies between."""
 
 
-@dataclass(frozen=True, slots=True)
-class BookView:
+class BookView(Struct, frozen=True):
     """The market's top of book in terms of the first token; prices are 0 where a side is empty."""
 
     trust: Trust
@@ -67,8 +64,7 @@ class BookView:
     """When this market's inputs were last quotable, CLOCK_MONOTONIC; 0 never."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReferenceView:
+class ReferenceView(Struct, frozen=True):
     """The reference symbol's top of book and what is derived from it."""
 
     trust: Trust
@@ -83,24 +79,21 @@ class ReferenceView:
     shock_z_e9: int
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
+class Basis(Struct, frozen=True):
     """Reference less settlement source, and the variance of that estimate, in price."""
 
     value: float
     variance: float
 
 
-@dataclass(frozen=True, slots=True)
-class StrikeView:
+class StrikeView(Struct, frozen=True):
     """The settlement price at the start of the window; 0 while it is UNKNOWN."""
 
     strike_e9: int
     provenance: Provenance
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """One market, frozen: all that its quotes may rest on."""
 
     anchor: RunAnchor
@@ -115,7 +108,7 @@ class View:
     """The quotes that stand."""
 
 
-class TargetQuotes(NamedTuple):
+class TargetQuotes(Struct, frozen=True):
     """The decision on one market, as the record of the board wants it."""
 
     reason: Reason
@@ -129,12 +122,12 @@ class TargetQuotes(NamedTuple):
 
 
 def record_values(
-    target: TargetQuotes, view: View, *, strategy_tag: int, publish_ns: int
+    target: TargetQuotes, view: View, *, strategy_tag: int, publish_ns: int, cause_ns: int
 ) -> tuple[int, ...]:
     """Flatten a decision into the fields of `target_quotes` behind the three stamps.
 
     `recv_ns` is when the inputs were frozen: what lies on a board later than that, the decision
-    does not know.
+    does not know. `cause_ns` is when the input came that made the decision another one; 0 none did.
     """
     book, reference, quotes = view.book, view.reference, target.quotes
     return (
@@ -161,4 +154,5 @@ def record_values(
         reference.age_ns if reference else 0,
         target.reason,
         int(target.keep),
+        cause_ns,
     )

@@ -8,12 +8,15 @@ keep. The invariant: a view holds what was read in this run, or None.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from msgspec import Struct
 
 from cache.board import Miss, Snapshot
 from cache.gate import Witness, gate
 from cache.instruments import Pair
-from cache.layout import Provenance, SettlementType
+from cache.layout import Provenance, SettlementType, word_of
 from strategy.inputs import Look, MarketSight, ReferenceSight
 from strategy.params import StrategyParams
 from strategy.pricing import NS, Window
@@ -31,12 +34,16 @@ from strategy.tick import (
 )
 from venue.settlement import twap_seconds
 
+NOTHING = TwoSided()
+
+Reads = tuple[Snapshot | Miss, Snapshot | Miss, Snapshot | Miss]
+"""Book, settlement and reference of one market."""
+
 SourceKey = tuple[int, int]
 """A settlement source: the tag of its reference symbol, and its averaging time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Witnesses:
+class Witnesses(Struct, frozen=True):
     """What is known of the two feeds at the instant of the anchor."""
 
     market: Witness
@@ -65,14 +72,31 @@ def market_of(pair: Pair, lag_ns: int) -> Market:
     )
 
 
+@dataclass(slots=True)
+class _Memory:
+    """What is kept of a market from one run to the next."""
+
+    market: Market
+    listed_version: int
+    reads: Reads
+    """What venues sent, as it was read in this run."""
+    reads_before: Reads | None = None
+    """The same of the run before; None in the first."""
+    trusted_ns: int = 0
+    """When its inputs were last quotable; 0 never."""
+    settlement: Snapshot | Miss | None = None
+    strike: StrikeView | None = None
+    """The strike in that settlement."""
+    basis: Basis | None = None
+
+
 class ViewBuilder:
     """Makes the views of each run. Belongs to one thread."""
 
     def __init__(self, params: StrategyParams) -> None:
         self._params = params
         self._trackers: dict[SourceKey, BasisTracker] = {}
-        self._trusted_ns: dict[int, int] = {}
-        self._markets: dict[int, tuple[int, Market]] = {}
+        self._memories: dict[int, _Memory] = {}
 
     def build(
         self,
@@ -80,96 +104,147 @@ class ViewBuilder:
         anchor: RunAnchor,
         witnesses: Witnesses,
         standing: dict[int, TwoSided],
-    ) -> dict[int, View]:
-        """Freeze a view of every market that was read; `standing` are the quotes that rest."""
+    ) -> Iterator[tuple[int, View]]:
+        """Freeze a view of every market that was read; `standing` are the quotes that rest.
+
+        Those whose own book is new come first: what is decided on them need not wait for the rest.
+        """
         offset_ns = anchor.wall_ns - anchor.now_ns if anchor.mode is not RunMode.REPLAY else None
-        sibling_ns = max((_recv_ns(sight.book) for sight in look.markets.values()), default=0)
-        of_market = witnesses.market._replace(sibling_ns=sibling_ns, wall_offset_ns=offset_ns)
-        of_reference = witnesses.reference._replace(wall_offset_ns=offset_ns)
+        sibling_ns = max([_recv_ns(sight.book) for sight in look.markets.values()], default=0)
+        market, reference = witnesses.market, witnesses.reference
+        of_market = Witness(
+            market.liveness, market.incarnation, market.link_ns, sibling_ns, offset_ns
+        )
+        of_reference = Witness(
+            reference.liveness, reference.incarnation, reference.link_ns, 0, offset_ns
+        )
         references = {
             tag: self._reference(sight, anchor, of_reference)
             for tag, sight in look.references.items()
         }
-        for old in self._trusted_ns.keys() - look.markets.keys():
-            del self._trusted_ns[old]
-        for old in self._markets.keys() - look.markets.keys():
-            del self._markets[old]
-        views = {}
-        for tag, sight in look.markets.items():
+        for old in self._memories.keys() - look.markets.keys():
+            del self._memories[old]
+        for sight in look.markets.values():
             seen = look.references.get(sight.reference_tag)
-            views[tag] = self._view(
-                sight,
-                seen.samples if seen is not None else None,
-                references.get(sight.reference_tag),
-                anchor=anchor,
-                witness=of_market,
-                standing=standing.get(tag, TwoSided()),
+            self._remember(sight, seen, references.get(sight.reference_tag), anchor)
+        for tag, sight in sorted(look.markets.items(), key=self._has_stood):
+            yield (
+                tag,
+                self._view(
+                    sight,
+                    look.references.get(sight.reference_tag),
+                    references.get(sight.reference_tag),
+                    anchor=anchor,
+                    witness=of_market,
+                    standing=standing.get(tag, NOTHING),
+                ),
             )
-        return views
+
+    def _has_stood(self, item: tuple[int, MarketSight]) -> bool:
+        """Whether a market's own book is the one of the run before."""
+        memory = self._memories[item[0]]
+        before = memory.reads_before
+        return before is None or not _is_new(memory.reads[0], before[0])
 
     def _view(
         self,
         sight: MarketSight,
-        samples: Samples | None,
+        seen: ReferenceSight | None,
         reference: ReferenceView | None,
         *,
         anchor: RunAnchor,
         witness: Witness,
         standing: TwoSided,
     ) -> View:
-        market = self._market(sight.pair)
-        strike = _strike(sight.settlement)
-        basis = None
-        if samples is not None and market.has_basis and market.window is not None:
+        memory = self._memories[sight.pair.tag]
+        window = memory.market.window
+        samples = seen.samples if seen is not None else None
+        return View(
+            anchor,
+            memory.market,
+            self._book(sight, memory, reference, anchor=anchor, witness=witness),
+            reference,
+            memory.basis,
+            memory.strike,
+            _average(window, samples, reference, anchor.wall_ns),
+            standing,
+        )
+
+    def cause(self, tag: int) -> Snapshot | None:
+        """Return the record of the newest bytes that came between the last two runs, or None.
+
+        It is what caused a decision of the last run that is another than the one before. Features,
+        positions and records that a feed published again (a flag, a proof) are no causes: no bytes
+        of a venue came when they changed.
+        """
+        memory = self._memories.get(tag)
+        if memory is None or memory.reads_before is None:
+            return None
+        new = [
+            read
+            for read, before in zip(memory.reads, memory.reads_before, strict=True)
+            if not isinstance(read, Miss) and _is_new(read, before)
+        ]
+        return max(new, key=_recv_ns, default=None)
+
+    # --- from run to run ------------------------------------------------------------------------
+
+    def _remember(
+        self,
+        sight: MarketSight,
+        seen: ReferenceSight | None,
+        reference: ReferenceView | None,
+        anchor: RunAnchor,
+    ) -> None:
+        """Note what was read of a market, and keep its terms, strike and basis up to it."""
+        listed = sight.pair.yes
+        reads = (sight.book, sight.settlement, seen.bbo if seen is not None else Miss.NEVER)
+        memory = self._memories.get(sight.pair.tag)
+        if memory is None:
+            market = market_of(sight.pair, self._params.lag_ns)
+            memory = self._memories[sight.pair.tag] = _Memory(market, listed.version, reads)
+        else:
+            memory.reads_before, memory.reads = memory.reads, reads
+            if memory.listed_version != listed.version:
+                memory.market = market_of(sight.pair, self._params.lag_ns)
+                memory.listed_version = listed.version
+        if memory.settlement is not sight.settlement:
+            memory.settlement, memory.strike = sight.settlement, _strike(sight.settlement)
+        market, strike, basis = memory.market, memory.strike, None
+        if seen is not None and market.has_basis and market.window is not None:
             sigma = reference.sigma_e9 / NS if reference is not None else 0.0
-            basis = self._basis(sight, market.window, samples, sigma=sigma, anchor=anchor)
+            basis = self._basis(sight, market.window, seen.samples, sigma=sigma, anchor=anchor)
             if basis is None and strike is not None and strike.provenance is Provenance.PROXY:
                 # A proxy made before any point of the source came is in the reference's own terms.
                 basis = self._own_terms(reference)
-        return View(
-            anchor=anchor,
-            market=market,
-            book=self._book(sight, reference, anchor, witness),
-            reference=reference,
-            basis=basis,
-            strike=strike,
-            average_e9=_average(market.window, samples, reference, anchor.wall_ns),
-            previous=standing,
-        )
-
-    def _market(self, pair: Pair) -> Market:
-        held = self._markets.get(pair.tag)
-        if held is not None and held[0] == pair.yes.version:
-            return held[1]
-        made = market_of(pair, self._params.lag_ns)
-        self._markets[pair.tag] = pair.yes.version, made
-        return made
+        memory.basis = basis
 
     def _book(
         self,
         sight: MarketSight,
+        memory: _Memory,
         reference: ReferenceView | None,
+        *,
         anchor: RunAnchor,
         witness: Witness,
-    ) -> BookView | None:
-        book, trust = gate(sight.book, self._params.book_policy, anchor.now_ns, witness=witness)
-        tag = sight.pair.tag
+    ) -> BookView:
+        now_ns = anchor.now_ns
+        book, trust = gate(sight.book, self._params.book_policy, now_ns, witness=witness)
         if trust.is_quotable and reference is not None and reference.trust.is_quotable:
-            self._trusted_ns[tag] = anchor.now_ns
-        trusted_ns = self._trusted_ns.get(tag, 0)
+            memory.trusted_ns = now_ns
         if book is None:
-            return BookView(trust, 0, 0, 0, 0, 0, 0, 0, 0, trusted_ns)
+            return BookView(trust, 0, 0, 0, 0, 0, 0, 0, 0, memory.trusted_ns)
         return BookView(
             trust=trust,
             bid_px_e9=book.yes_bid_px_e9,
             ask_px_e9=book.yes_ask_px_e9,
-            tick_e9=book.tick_e9 or sight.pair.yes.tick_e9,
+            tick_e9=book.tick_e9 or memory.market.listed_tick_e9,
             batch=book.batch,
             version=book.version,
-            age_ns=anchor.now_ns - book.recv_ns,
+            age_ns=now_ns - book.recv_ns,
             recv_ns=book.recv_ns,
             publish_ns=book.publish_ns,
-            last_trusted_ns=trusted_ns,
+            last_trusted_ns=memory.trusted_ns,
         )
 
     def _reference(
@@ -241,11 +316,17 @@ def _recv_ns(read: Snapshot | Miss) -> int:
     return received
 
 
+def _is_new(read: Snapshot | Miss, before: Snapshot | Miss) -> bool:
+    """Whether bytes came since a record was read before."""
+    return not isinstance(read, Miss) and read.recv_ns > _recv_ns(before)
+
+
 def _strike(settlement: Snapshot | Miss) -> StrikeView | None:
     """Return the strike; it stays true whichever incarnation of the feed wrote it down."""
     if isinstance(settlement, Miss):
         return None
-    return StrikeView(settlement.strike_e9, Provenance(settlement.strike_provenance))
+    provenance = word_of(Provenance, settlement.strike_provenance)
+    return StrikeView(settlement.strike_e9, provenance) if provenance is not None else None
 
 
 def _average(

@@ -1,19 +1,19 @@
-"""A namespace of its own for each test, swept afterwards whatever the test left."""
-
-import os
-import time
+"""What the tests of the cache share."""
 
 import pytest
 
-from cache import segment
+from tests.cache.md_world import World
 
 
 @pytest.fixture
-def namespace():
-    name = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
-    yield name
-    for role in segment.roles(name):
-        path = segment.segment_path(name, role)
-        for file in (path, f"{path}.lock"):
-            if os.path.exists(file):
-                os.unlink(file)
+def md_world():
+    """Make worlds of the REST snapshot cache; all are closed in the end."""
+    made = []
+
+    def make(**config):
+        made.append(World(**config))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.close()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import board, pure_board
+from cache.board import last_run
 from cache.core import find
 from cache.errors import BoardError
 from cache.layout import (
@@ -28,6 +29,7 @@ from cache.pure_board import RETRY_MAX, Miss
 
 CORE, ABSENCE = find("")
 TAG = tag_of("binance", "BTCUSDT")
+ORDER_ID = b"\0" + bytes(range(200, 230)) + b"\0"
 OTHER = tag_of("binance", "ETHUSDT")
 
 
@@ -48,6 +50,8 @@ def example(record, seed=1):
             continue
         if field.is_text:
             values.append(f"text {number}".encode()[: field.width])
+        elif field.is_raw:
+            values.append(bytes(range(256 - field.width, 256))[: field.width - 1] + b"\0")
         elif field.kind[0] == "i":
             values += [-(number * 10**8) - index for index in range(field.count)]
         else:
@@ -93,7 +97,7 @@ def test_every_field_of_every_record_is_read_as_it_was_published(twin, record):
     for field in record.fields[3:]:
         if field.name == "reserved":
             continue
-        taken, left = left[: 1 if field.is_text else field.count], left[field.count :]
+        taken, left = left[: field.count], left[field.count :]
         value = taken[0].decode() if field.is_text else taken[0]
         expected[field.name] = value if field.count == 1 else tuple(taken)
         assert getattr(found, field.name) == expected[field.name], field.name
@@ -299,6 +303,19 @@ def test_history_is_whole_in_order_and_at_most_k_minus_2_long(twin):
             ground.reader.history(0, count, TAG)
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 6, 7, 30])
+def test_the_last_run_is_the_longest_history_of_a_tag(twin, count):
+    ground = Ground(twin, cells=8)
+    for tag in (OTHER, TAG):
+        ground.writer.assign(0, tag, 0)
+        for seed in range(1, count + 1):
+            ground.publish(seed=seed)
+    found = last_run(ground.reader, 0, TAG)
+    assert [one.flags for one in found] == ground.reader.history(0, 6, TAG)["flags"].tolist()
+    assert {one.tag for one in found} <= {TAG}
+    assert len(last_run(ground.reader, 0, OTHER)) == 0
+
+
 def test_changes_are_told_once_and_none_is_lost(ground):
     scan = ground.reader.changed()
     assert scan.poll().tolist() == []
@@ -404,15 +421,18 @@ def test_versions_beyond_32_bits_are_versions(ground):
     assert ground.reader.read_version(0, 1 << 40).version == 1 << 40
 
 
-def test_fills_and_depths_carry_text_and_arrays(twin):
+def test_fills_carry_raw_bytes_and_depths_arrays(twin):
     ground = Ground(twin, DEPTH)
     ground.writer.publish_tagged(0, TAG, 0, example(DEPTH))
     found = ground.reader.read(0, TAG)
     assert len(found.bids) == len(found.asks) == 40
     assert found.bids == tuple(ground.reader.history(0, 1, 0)["bids"][0].tolist())
     ground = Ground(twin, FILL)
-    ground.writer.publish_tagged(0, TAG, 0, (*example(FILL)[:7], b"order 1", *example(FILL)[8:]))
-    assert ground.reader.read(0, 0).order_id == "order 1"
+    ground.writer.publish_tagged(0, TAG, 0, (*example(FILL)[:7], ORDER_ID, *example(FILL)[8:]))
+    assert ground.reader.read(0, 0).order_id == ORDER_ID
+    assert ground.reader.history(0, 1, 0)["order_id"][0].tobytes() == ORDER_ID
+    ground.writer.publish_tagged(0, TAG, 0, (*example(FILL)[:7], b"7", *example(FILL)[8:]))
+    assert ground.reader.read(0, 0).order_id == b"7" + bytes(31)
 
 
 def test_the_retry_limit_is_the_one_that_is_documented():

@@ -55,6 +55,7 @@ def test_the_values_of_a_publisher_leave_out_the_stamps_and_what_is_reserved():
         (Field("a", "i32", "."), 4, "i"),
         (Field("a", "i64", ".", 3), 24, "qqq"),
         (Field("a", "s80", "."), 80, "80s"),
+        (Field("a", "b32", "."), 32, "32s"),
     ],
 )
 def test_a_kind_says_width_and_struct_code(field, size, code):

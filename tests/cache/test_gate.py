@@ -19,10 +19,10 @@ from cache.gate import (
     Policy,
     Trust,
     Witness,
-    evidence_age_ns,
     gate,
+    pure_gate,
 )
-from cache.layout import BBO, PAIR_BBO, Flag, Proof, Record
+from cache.layout import BBO, DEPTH, PAIR_BBO, Flag, Proof, Record
 from cache.liveness import Liveness
 
 NOW = 1_000_000 * MS
@@ -30,14 +30,20 @@ ALIVE = Witness(Liveness.LIVE, incarnation=3, link_ns=NOW - 10 * MS)
 
 
 def book(record: Record = PAIR_BBO, **fields: Any) -> Snapshot:
-    values: dict[str, Any] = {field.name: 0 for field in record.fields if not field.is_text}
+    values: dict[str, Any] = {field.name: 0 for field in record.fields if field.is_number}
     values |= {"incarnation": 3, "recv_ns": NOW - 20 * MS, "tag": 7} | fields
-    made = [values.get(field.name, b"") for field in record.fields]
+    made: list[Any] = []
+    for field in record.fields:
+        made += [0] * field.count if field.count > 1 else [values.get(field.name, b"")]
     return snapshot_type(record)(record.struct.pack(*made), 1)
 
 
 def judge(read: Snapshot | Miss | None, policy: Policy = FAST15M, **witness: Any) -> Trust:
-    return gate(read, policy, NOW, witness=ALIVE._replace(**witness))[1]
+    """What both twins say, which is the same."""
+    told = ALIVE._replace(**witness)
+    judged = gate(read, policy, NOW, witness=told)
+    assert judged == pure_gate(read, policy, NOW, told)
+    return judged[1]
 
 
 @pytest.mark.parametrize("record", [PAIR_BBO, BBO])
@@ -93,14 +99,24 @@ def test_a_record_of_another_incarnation_is_warming_up() -> None:
 
 
 @pytest.mark.parametrize("policy", list(POLICIES.values()), ids=lambda policy: policy.name)
-def test_a_quiet_book_lives_on_any_fresh_evidence_and_dies_without(policy: Policy) -> None:
-    old = NOW - 60_000 * MS
-    fresh, stale = NOW - policy.evidence_ns_max, NOW - policy.evidence_ns_max - 1
-    assert judge(book(recv_ns=old), policy, link_ns=fresh) is Trust.QUIET
-    assert judge(book(recv_ns=old, proven_ns=fresh), policy, link_ns=0) is Trust.QUIET
-    assert judge(book(recv_ns=old), policy, link_ns=0, sibling_ns=fresh) is Trust.QUIET
-    assert judge(book(recv_ns=fresh), policy, link_ns=0) is Trust.LIVE
-    assert judge(book(recv_ns=stale, proven_ns=stale), policy, link_ns=stale) is Trust.STALE
+def test_a_quiet_book_needs_a_proof_of_its_own_and_a_connection_that_delivers(
+    policy: Policy,
+) -> None:
+    old = NOW - 600_000 * MS
+    own, link = NOW - policy.quiet_ns_max, NOW - policy.evidence_ns_max
+    assert judge(book(recv_ns=old, proven_ns=own), policy, link_ns=link) is Trust.QUIET
+    assert judge(book(recv_ns=own), policy, link_ns=link) is Trust.QUIET
+    assert judge(book(recv_ns=own), policy, link_ns=0, sibling_ns=link) is Trust.QUIET
+    assert judge(book(recv_ns=old, proven_ns=link), policy, link_ns=0) is Trust.QUIET
+    assert judge(book(recv_ns=link), policy, link_ns=0) is Trust.LIVE
+    assert judge(book(recv_ns=old, proven_ns=own), policy, link_ns=link - 1) is Trust.STALE
+    assert judge(book(recv_ns=old, proven_ns=own - 1), policy, link_ns=NOW) is Trust.STALE
+
+
+def test_a_frozen_token_is_stale_among_busy_siblings_on_a_link_that_answers() -> None:
+    frozen = book(recv_ns=NOW - FAST15M.quiet_ns_max - 1)
+    assert judge(frozen, link_ns=NOW, sibling_ns=NOW) is Trust.STALE
+    assert judge(book(), link_ns=NOW, sibling_ns=NOW) is Trust.LIVE
 
 
 def test_policies_differ_in_patience() -> None:
@@ -115,8 +131,10 @@ def test_a_time_in_the_future_is_never_fresh() -> None:
     assert judge(later, link_ns=NOW + 1, sibling_ns=NOW + 1) is Trust.STALE
 
 
-def test_without_any_evidence_the_age_is_beyond_every_policy() -> None:
-    assert evidence_age_ns(book(recv_ns=0), NOW, ALIVE._replace(link_ns=0)) == NOW
+def test_depth_which_carries_no_proof_of_its_own_is_judged_by_its_age() -> None:
+    assert judge(book(DEPTH)) is Trust.LIVE
+    assert judge(book(DEPTH, recv_ns=NOW - FAST15M.quiet_ns_max)) is Trust.QUIET
+    assert judge(book(DEPTH, recv_ns=NOW - FAST15M.quiet_ns_max - 1)) is Trust.STALE
 
 
 def test_a_backlog_that_was_just_read_is_stale() -> None:
@@ -157,22 +175,82 @@ def test_only_quiet_and_live_may_be_quoted_on() -> None:
     assert [trust for trust in Trust if trust.is_quotable] == [Trust.QUIET, Trust.LIVE]
 
 
+TIMES = st.one_of(
+    st.sampled_from(
+        [0, 1, NOW - 1, NOW, NOW + 1]
+        + [
+            NOW - bound + by
+            for policy in POLICIES.values()
+            for bound in (policy.evidence_ns_max, policy.quiet_ns_max, policy.lag_ns_max)
+            for by in (-1, 0, 1)
+        ]
+    ),
+    st.integers(-(2**63), 2**63 - 1).filter(lambda at: abs(at) < 2**62),
+)
+
+
 @given(
-    flags=st.integers(0, 127),
-    recv_ns=st.integers(0, 2 * NOW),
-    liveness=st.sampled_from(Liveness),
-    link_ns=st.integers(0, 2 * NOW),
-    incarnation=st.integers(2, 4),
+    fields=st.fixed_dictionaries(
+        {
+            "flags": st.one_of(st.sampled_from([0, 0, 4, 8]), st.integers(0, 2**32 - 1)),
+            "recv_ns": TIMES,
+            "proven_ns": TIMES,
+            "venue_ts_ns": TIMES,
+            "proof": st.integers(0, 9),
+        }
+    ),
+    record=st.sampled_from([BBO, PAIR_BBO, DEPTH]),
+    policy=st.sampled_from(list(POLICIES.values())),
+    witness=st.builds(
+        Witness,
+        st.sampled_from([Liveness.LIVE, *Liveness]),
+        st.integers(2, 4),
+        TIMES,
+        TIMES,
+        st.one_of(st.none(), TIMES),
+    ),
 )
 def test_whatever_is_quotable_has_a_living_writer_clean_flags_and_fresh_evidence(
-    flags: int, recv_ns: int, liveness: Liveness, link_ns: int, incarnation: int
+    fields: dict[str, int], record: Record, policy: Policy, witness: Witness
 ) -> None:
-    trust = judge(
-        book(flags=flags, recv_ns=recv_ns),
-        liveness=liveness, link_ns=link_ns, incarnation=incarnation,
-    )  # fmt: skip
+    if record is DEPTH:
+        del fields["proven_ns"]
+    read = book(record, **fields)
+    found, trust = gate(read, policy, NOW, witness)
+    assert found is read
+    assert (found, trust) == pure_gate(read, policy, NOW, witness)
     if trust.is_quotable:
-        assert liveness is Liveness.LIVE
-        assert incarnation == 3
-        assert not flags & ~(Flag.NO_BID | Flag.NO_ASK)
-        assert any(0 <= NOW - at <= FAST15M.evidence_ns_max for at in (recv_ns, link_ns))
+        assert witness.liveness is Liveness.LIVE
+        assert witness.incarnation == 3
+        assert not fields["flags"] & int(sum(set(Flag) - {Flag.NO_BID, Flag.NO_ASK}))
+        own = fields["recv_ns"], fields.get("proven_ns", 0)
+        link = *own, witness.link_ns, witness.sibling_ns
+        assert any(0 <= NOW - at <= policy.quiet_ns_max for at in own)
+        assert any(0 <= NOW - at <= policy.evidence_ns_max for at in link)
+        assert fields["recv_ns"] <= NOW
+
+
+def test_the_gate_refuses_what_is_no_question() -> None:
+    for arguments in ((), (book(),), (book(), FAST15M, NOW), (book(), FAST15M, NOW, ALIVE, 1)):
+        with pytest.raises(TypeError):
+            gate(*arguments)
+    with pytest.raises(TypeError):
+        gate(book(), FAST15M, NOW, wrong=ALIVE)  # type: ignore[call-arg]
+    with pytest.raises((TypeError, AttributeError)):
+        gate(book(), FAST15M, NOW, (1, 2))  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        gate(book(), FAST15M, "now", ALIVE)  # type: ignore[arg-type]
+    with pytest.raises(KeyError):
+        gate(book(), FAST15M, NOW, ALIVE._replace(liveness=99))  # type: ignore[arg-type]
+    if gate is not pure_gate:
+        with pytest.raises(OverflowError):
+            gate(book(), FAST15M, 2**70, ALIVE)
+
+
+def test_what_the_gate_holds_of_the_last_question_does_not_answer_the_next() -> None:
+    quiet = book(recv_ns=NOW - FAST15M.quiet_ns_max)
+    for _ in range(3):
+        assert judge(quiet, FAST15M) is Trust.QUIET
+        assert judge(quiet, LATENCY_ARB) is Trust.STALE
+        assert judge(quiet, FAST15M, liveness=Liveness.STALLED) is Trust.STALLED
+        assert gate(quiet, FAST15M, NOW + 1, ALIVE)[1] is Trust.STALE

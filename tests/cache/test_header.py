@@ -12,7 +12,7 @@ def test_every_field_of_every_record_stands_in_the_header_with_its_place():
     for record in RECORDS:
         table = text[text.index(f"{record.name.upper()}_FIELDS[]") :]
         for field in record.fields:
-            kind = "TEXT" if field.is_text else field.kind.upper()
+            kind = {"s": "TEXT", "b": "RAW"}.get(field.kind[0], field.kind.upper())
             place = f"{record.offsets[field.name]}, {field.width}, {field.count},"
             assert f'{{"{field.name}", KIND_{kind}, {place}' in table
 

@@ -1,6 +1,10 @@
+import pytest
+from hypothesis import HealthCheck, given, settings
+
 from cache.instruments import Directory
-from cache.layout import INSTRUMENT, BoardSpec, tag_of
+from cache.layout import INSTRUMENT, PAIR_BBO, SETTLEMENT, BoardSpec, tag_of
 from cache.segment import ReaderSegment, WriterSegment
+from tests.system.damage import damages, spoil
 
 BOARDS = (BoardSpec("instruments", INSTRUMENT, 8, 4),)
 
@@ -73,3 +77,71 @@ def test_listings_of_a_dead_writer_count_only_when_its_successor_repeats_them(na
     directory.refresh()
     assert set(directory.pairs) == {pair}
     again.close()
+
+
+WITH_BOOKS = (
+    *BOARDS,
+    BoardSpec("pair_bbo", PAIR_BBO, 4, 4),
+    BoardSpec("settlement", SETTLEMENT, 3, 4),
+)
+
+
+@pytest.fixture
+def listed(namespace):
+    """A feed with one market, and its directory."""
+    writer = WriterSegment.create("feed.x", WITH_BOOKS, namespace=namespace)
+    list_pair(writer, 2, "11")
+    directory = Directory(ReaderSegment.attach("feed.x", namespace=namespace))
+    directory.refresh()
+    assert directory.pairs
+    yield writer, directory
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"pair_slot": b"\x03"},  # The fourth settlement is not there.
+        {"pair_slot": b"\xff" * 4},
+        {"outcome_index": b"\x02"},
+        {"tag": bytes(8)},
+        {"id": b"\x1b"},
+        {"outcome": b"\n"},
+    ],
+)
+def test_a_listing_that_cannot_be_is_left_out_and_named_until_it_is_replaced(listed, damage):
+    writer, directory = listed
+    spoil(writer, "instruments", 2, damage)
+    assert directory.refresh()
+    assert not directory.pairs
+    assert 2 not in directory.slot_of.values()
+    assert directory.unreadable == {2: 2}
+    list_pair(writer, 2, "11")
+    assert directory.refresh()
+    assert len(directory.pairs) == 1
+    assert not directory.unreadable
+
+
+@pytest.mark.parametrize(
+    "damage", [{"pair_tag": b"\x07"}, {"pair_slot": b"\x02"}, {"outcome_index": bytes(4)}]
+)
+def test_two_tokens_that_do_not_name_each_other_are_no_market(listed, damage):
+    writer, directory = listed
+    spoil(writer, "instruments", 3, damage)
+    directory.refresh()
+    assert not directory.pairs
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(damages("instruments"), damages("instruments"))
+def test_every_slot_that_a_directory_names_is_one_the_boards_have(listed, first, second):
+    writer, directory = listed
+    list_pair(writer, 2, "11")
+    spoil(writer, "instruments", 2, first)
+    spoil(writer, "instruments", 3, second)
+    directory.refresh()
+    for pair in directory.pairs.values():
+        assert pair.pair_slot < 3
+        assert pair.yes.outcome.isprintable()

@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 
 from cache import layout
-from cache.layout import BBO, HEADER, PAIR_BBO, RECORDS, BoardSpec, place_boards, tag_of
+from cache.layout import (
+    BBO,
+    ENUMS,
+    HEADER,
+    PAIR_BBO,
+    RECORDS,
+    BoardSpec,
+    Outcome,
+    Side,
+    next_generation,
+    place_boards,
+    tag_of,
+    word_of,
+)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
@@ -17,6 +30,9 @@ def test_struct_numpy_and_offsets_describe_the_same_bytes(record):
         assert record.dtype.fields[field.name][1] == record.offsets[field.name]
         if field.is_text:
             assert bytes(row[field.name]) == next(values).rstrip(b"\0")
+            continue
+        if field.is_raw:
+            assert row[field.name].tobytes() == next(values)
             continue
         found = row[field.name] if field.count > 1 else [row[field.name]]
         assert [int(one) for one in found] == [next(values) for _ in range(field.count)]
@@ -61,3 +77,21 @@ def test_a_tag_is_the_hash_of_venue_and_id():
     # Value by `printf binance:BTCUSDT | b2sum -l 64`, read as little-endian.
     assert struct.pack("<Q", tag_of("binance", "BTCUSDT")).hex() == "38611cde3db65f50"
     assert tag_of("binance", "BTCUSDT") != tag_of("polymarket", "BTCUSDT")
+
+
+def test_a_number_stands_for_a_word_or_for_none():
+    assert word_of(Side, 2) is Side.SELL
+    assert word_of(Outcome, 0) is Outcome.UNKNOWN
+    assert word_of(Side, 3) is None
+    assert word_of(Side, (1 << 32) - 1) is None
+
+
+def test_a_generation_grows_and_begins_anew_where_its_field_ends():
+    assert next_generation(0) == 1
+    assert next_generation((1 << 32) - 1) == 0
+
+
+def test_a_word_more_is_another_layout(monkeypatch):
+    assert "Reason QUOTING 0" in layout._describe()
+    monkeypatch.setattr(layout, "ENUMS", ENUMS[:-1])
+    assert "ProcessPhase" not in layout._describe()

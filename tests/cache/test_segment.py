@@ -9,7 +9,7 @@ from cache.errors import (
     SegmentMissing,
     SegmentRemoved,
 )
-from cache.layout import BBO, TRADE, BoardSpec, State, tag_of
+from cache.layout import BBO, HEADER_AT, TRADE, BoardSpec, State, tag_of
 from cache.liveness import Liveness
 from cache.segment import ReaderSegment, WriterSegment
 
@@ -73,6 +73,55 @@ def test_a_restarted_writer_adopts_the_segment_and_goes_on_counting(writer, name
     again.board("bbo").assign(0, TAG, 3)
     assert again.board("bbo").publish(0, VALUES) == 2
     again.close()
+
+
+class Watched(WriterSegment):
+    """A writer whose every store into the header is followed by a look of a reader."""
+
+    def __init__(self, path, memory, descriptor, lock):
+        super().__init__(path, memory, descriptor, lock)
+        self._words = self
+        self._stored = memoryview(memory).cast("Q")
+        self.seen = []
+
+    def __getitem__(self, index):
+        return self._stored[index]
+
+    def __setitem__(self, index, value):
+        self._stored[index] = value
+        names = ("incarnation", "state", "pid", "started_ns", "link_ns")
+        self.seen.append(tuple(self._stored[HEADER_AT[name] >> 3] for name in names))
+
+
+def test_an_adopted_segment_shows_its_new_incarnation_before_anything_else(writer, namespace):
+    writer.set_state(State.RUN)
+    writer.set_link(77)
+    started_ns = writer._words[HEADER_AT["started_ns"] >> 3]
+    writer.close()
+    again = Watched.create("feed.x", BOARDS, namespace=namespace)
+    # Else records of the dead writer would be as good as its successor's for a moment.
+    assert again.seen[0] == (2, State.RUN, os.getpid(), started_ns, 77)
+    assert again.seen[1][:2] == (2, State.BOOT)
+    assert {seen[0] for seen in again.seen} == {2}
+    assert again.seen[-1][-1] == 0, "the link is not proven in this incarnation"
+    again.close()
+
+
+def test_a_board_that_holds_another_record_than_its_name_says_is_an_error(namespace):
+    foreign = WriterSegment.create("feed.y", (BoardSpec("depth", BBO, 2, 4),), namespace=namespace)
+    reader = ReaderSegment.attach("feed.y", namespace=namespace)
+    for segment in (foreign, reader):
+        with pytest.raises(BoardError, match="board 'depth' holds bbo, must hold depth"):
+            segment.board("depth")
+    foreign.close()
+
+
+def test_words_of_a_header_that_say_nothing_stop_no_reader(writer, namespace):
+    reader = ReaderSegment.attach("feed.x", namespace=namespace)
+    writer._words[HEADER_AT["state"] >> 3] = 99
+    writer._view[HEADER_AT["role"] : HEADER_AT["role"] + 2] = b"\xff\xfe"
+    assert reader.state is None
+    assert reader.role.startswith("\ufffd")
 
 
 def test_other_boards_get_a_new_file_and_the_old_one_is_retired(writer, namespace):

@@ -10,6 +10,7 @@ from cache.errors import (
     AlreadyRunning,
     LayoutMismatch,
     SegmentDamaged,
+    SegmentError,
     SegmentForeign,
     SharedMemoryFull,
 )
@@ -111,7 +112,7 @@ def test_shared_memory_without_room_is_refused_with_the_needed_size(namespace):
     huge = BoardSpec("bbo", BBO, 2**34, 8)
     with pytest.raises(SharedMemoryFull, match=r"needs 17\d+ bytes, /dev/shm has \d+ free"):
         WriterSegment.create("feed.x", (huge,), namespace=namespace)
-    assert segment.roles(namespace) == ["feed.x"]  # only its lock file
+    assert segment.roles(namespace) == [], "its lock file goes too"
     assert not os.path.exists(segment_path(namespace, "feed.x"))
 
 
@@ -132,6 +133,39 @@ def test_remove_waits_for_no_one_and_refuses_while_the_writer_lives(writer, name
     assert segment.roles(namespace) == []
     assert reader.state == State.RETIRED
     assert not segment.remove("feed.x", namespace=namespace)
+
+
+@pytest.fixture
+def removed(namespace, monkeypatch):
+    """Have the lock file removed between open and lock, so many times, and made again."""
+    name, left = segment_path(namespace, "feed.x") + ".lock", []
+    lock_whole = segment_file.lock_whole
+
+    def after_removal(lock):
+        if left:
+            left.pop()
+            os.unlink(name)
+            os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+        return lock_whole(lock)
+
+    monkeypatch.setattr(segment_file, "lock_whole", after_removal)
+    return left
+
+
+def test_a_lock_on_a_file_that_lost_its_name_meanwhile_is_no_claim(namespace, removed):
+    path = segment_path(namespace, "feed.x")
+    removed += [True, True]
+    lock = segment_file.claim(path)
+    assert os.fstat(lock).st_ino == os.stat(f"{path}.lock").st_ino
+    with pytest.raises(AlreadyRunning):
+        segment_file.claim(path)
+    os.close(lock)
+
+
+def test_a_lock_that_is_removed_again_and_again_is_said_to_be(namespace, removed):
+    removed += [True] * 100
+    with pytest.raises(SegmentError, match="removed again and again"):
+        segment_file.claim(segment_path(namespace, "feed.x"))
 
 
 def test_a_new_file_says_boot_from_the_moment_it_has_its_name(namespace):

@@ -85,9 +85,8 @@ def wanted(bid=50, ask=52, *, qty=10, bid_qty=None, ask_qty=None, at_ms=0, **cha
         "ask_px_e9": ask * CENT,
         "ask_qty_e9": (qty if ask_qty is None else ask_qty) * E9,
         "valid_until_ns": (at_ms + 1000) * MS,
-        "decided_ns": at_ms * MS,
         "keep": False,
-        "provenance": Provenance(MAKER, 7, 8, 9),
+        "provenance": Provenance(MAKER, 7, 8, 9, decided_ns=at_ms * MS),
     }
     return Wanted(**values | changes)
 

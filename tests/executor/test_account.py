@@ -12,7 +12,7 @@ from executor.account import CLOSED_MAX, Account, Desk
 from executor.diff import Mode
 from executor.gateway import Report
 from executor.ledger import Holding, reach
-from executor.orders import OrderEvent
+from executor.orders import OrderEvent, Provenance
 from executor.paper import Latency, PaperGateway, PaperParams
 from executor.risk import RiskGate
 
@@ -70,7 +70,7 @@ def run(bench, now_ns=0):
 
 def test_quotes_become_orders_that_name_what_they_rest_on(make, desk_of):
     bench = desk_of()
-    wanted = make.wanted(publish_ns=1_000, wire_ns=500)
+    wanted = make.wanted(provenance=Provenance(make.MAKER, quoted_ns=1_000, cause_ns=500))
     assert bench.account.offer(bench.desk, wanted, 0)
     assert bench.account.decide(bench.desk, 3_000) == 2
     bid, ask = bench.wire.placed
@@ -90,6 +90,19 @@ def test_deciding_again_changes_nothing(make, desk_of):
     bench.account.decide(bench.desk, 0)
     assert bench.account.decide(bench.desk, 0) == 0
     assert len(bench.wire.placed) == 2
+
+
+def test_an_order_of_quotes_acted_on_before_was_not_caused_by_their_input(make, desk_of):
+    bench = desk_of()
+    wanted = make.wanted(50, 54, provenance=Provenance(make.MAKER, quotes_version=7, cause_ns=500))
+    bench.desk.book = make.book(49, 50)  # The bid has to wait for the book.
+    bench.account.offer(bench.desk, wanted, 0)
+    assert bench.account.decide(bench.desk, 1_000) == 1
+    bench.desk.book = make.book(49, 53)
+    assert bench.account.decide(bench.desk, 9_000_000) == 1
+    first, second = bench.wire.placed
+    assert first.provenance == wanted.provenance
+    assert (second.provenance.quotes_version, second.provenance.cause_ns) == (7, 0)
 
 
 def test_a_second_strategy_is_refused_until_the_first_is_gone(make, desk_of):

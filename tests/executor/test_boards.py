@@ -1,15 +1,16 @@
-from dataclasses import replace
-
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cache.counters import Counter
-from cache.layout import E9, POSITION, WORKING_ORDER, OrderState, Outcome, Side
+from cache.layout import E9, POSITION, WORKING_ORDER, Flag, OrderState, Outcome, Side
 from cache.segment import WriterSegment
 from executor import boards
 from executor.account import Desk
 from executor.boards import AccountBoards, specs
 from executor.ledger import Fill, Holding
 from executor.orders import Provenance
+from tests.system.damage import damages, spoil
 
 
 @pytest.fixture
@@ -29,9 +30,10 @@ def start(world):
     return make_boards
 
 
-def a_fill(make, number, *, order_id=b"7", shares=4, pair=None):
+def a_fill(make, number, *, order_id=b"7", shares=4, pair=None, is_yes=True):
+    token = make.YES if is_yes else make.NO
     return Fill(
-        number, order_id, pair or make.PAIR, make.YES, True, Side.BUY, 50 * make.CENT,
+        number, order_id, pair or make.PAIR, token, is_yes, Side.BUY, 50 * make.CENT,
         shares * E9, 0, 3, True, 9, 1_000,
     )  # fmt: skip
 
@@ -48,6 +50,8 @@ def test_a_fresh_start_recovers_nothing(start):
 def test_positions_survive_a_death_with_everything_in_them(make, world, start):
     made, _ = start()
     held = Holding(3 * E9, E9, -2 * E9, 5, 6, 7, 8, Outcome.UNKNOWN)
+    for number in range(1, 9):
+        made.publish_fill(a_fill(make, number), 1)
     assert made.claim(make.PAIR, nobody_is_done) == 0
     made.publish_position(Desk(make.market(), holding=held), 1)
     made, left = start()
@@ -63,10 +67,11 @@ def test_a_fill_that_no_position_contains_is_named(make, start):
     made.claim(make.PAIR, nobody_is_done)
     made.publish_fill(a_fill(make, 1), 1)
     made.publish_position(Desk(make.market(), holding=Holding(yes_e9=4 * E9, fill_id=1)), 1)
-    made.publish_fill(a_fill(make, 2), 1)
+    second = a_fill(make, 2, order_id=bytes(range(32)), is_yes=False)
+    made.publish_fill(second, 1)
     made, left = start()
     assert left.fill_id == 2
-    assert left.unbooked == replace(a_fill(make, 2), is_yes=False)
+    assert left.unbooked == second
     assert left.holdings[make.PAIR].fill_id == 1
 
 
@@ -90,7 +95,7 @@ def test_orders_that_were_alive_are_ended_and_the_others_left_alone(make, world,
     board = world.own().board("orders")
     first, second = board.read(0, make.YES), board.read(1, make.YES)
     assert (first.state, second.state) == (OrderState.CANCELLED, OrderState.REJECTED)
-    assert (first.order_id, first.quotes_version, first.working_ns) == ("1", 2, 77)
+    assert (first.order_id, first.quotes_version, first.working_ns) == (b"1" + bytes(31), 2, 77)
     assert world.own().counters[Counter.executor_orders_adopted] == 1
 
 
@@ -114,17 +119,22 @@ def test_a_last_fill_that_the_order_contains_is_not_added_to_it_again(make, worl
 
 def test_an_order_says_what_it_rests_on_and_keeps_its_slot(make, world, start):
     made, _ = start()
-    order = make.order(50, 10, order_id=b"5", provenance=Provenance(1, 2, 3, 4), created_ns=9)
+    rests_on = Provenance(1, 2, 3, 4, 5, 6, 7, 8, 9)
+    order = make.order(50, 10, order_id=b"5", provenance=rests_on, created_ns=9, is_yes=False)
     made.publish_order(order, 0, 1)
     order.filled_e9 = 3 * E9
     made.publish_order(order, 1, 2)
     board = world.own().board("orders")
-    record = board.read(0, make.YES)
+    record = board.read(0, make.NO)
     assert board.version(0) == 2
-    assert (record.order_id, record.pair_tag, record.px_e9) == ("5", make.PAIR, 50 * make.CENT)
+    assert record.order_id == b"5" + bytes(31)
+    assert (record.pair_tag, record.px_e9) == (make.PAIR, 50 * make.CENT)
     assert (record.filled_e9, record.qty_e9, record.created_ns) == (3 * E9, 10 * E9, 9)
     provenance = (record.quotes_version, record.book_version, record.reference_version)
     assert provenance == (2, 3, 4)
+    assert (record.book_age_ns, record.reference_age_ns) == (5, 6)
+    assert (record.decided_ns, record.quoted_ns, record.cause_ns) == (7, 8, 9)
+    assert record.outcome_index == 1
     assert (record.side, record.state) == (Side.BUY, OrderState.WORKING)
 
 
@@ -139,8 +149,8 @@ def test_the_slot_of_the_order_that_ended_longest_ago_is_used_again(make, world,
     made.publish_order(orders[16], 0, 1)
     board = world.own().board("orders")
     shown = [board.read(slot, 0) for slot in range(16)]
-    again = [slot for slot, record in enumerate(shown) if record.order_id == "16"]
-    assert [record.order_id for record in shown].count("9") == 0
+    again = [slot for slot, record in enumerate(shown) if record.order_id[:2] == b"16"]
+    assert [record.order_id[:1] for record in shown].count(b"9") == 0
     assert shown[again[0]].generation == 1
 
 
@@ -183,3 +193,82 @@ def test_the_boards_are_those_of_the_layout():
     assert by_name["positions"].record is POSITION
     assert by_name["orders"].record is WORKING_ORDER
     assert (by_name["fills"].slot_count, by_name["fills"].cell_count) == (1, boards.STREAM_CELLS)
+
+
+DAMAGED = {
+    "a settlement that is none": ("positions", {"settled": b"\7"}),
+    "less than no shares": ("positions", {"yes_qty_e9": b"\xff" * 8}),
+    "a position of nobody": ("positions", {"tag": bytes(8)}),
+    "more fills than there were": ("positions", {"venue_seq": b"\xff" * 8}),
+    "a position not known before": ("positions", {"flags": b"\2"}),
+    "a fill on no side": ("fills", {"side": b"\7"}),
+    "a fill of another number": ("fills", {"fill_id": b"\7"}),
+    "a fill of a market without position": ("fills", {"pair_tag": b"\7"}),
+    "an order in no state": ("orders", {"state": b"\x63"}),
+    "an order on no side": ("orders", {"side": b"\7"}),
+}
+
+
+def leave_something(make, made):
+    """A position, an order alive, and a fill that no position contains."""
+    made.claim(make.PAIR, nobody_is_done)
+    made.publish_position(Desk(make.market(), holding=Holding(yes_e9=E9)), 1)
+    made.publish_order(make.order(50, 10, order_id=b"7"), 0, 1)
+    made.publish_fill(a_fill(make, 1), 1)
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_record_of_ours_makes_every_position_unknown(make, world, start, kind):
+    board, damage = DAMAGED[kind]
+    made, _ = start()
+    leave_something(make, made)
+    spoil(world.own_writer(), board, 0, damage)
+    made, left = start()
+    assert left.damaged[0][0] == board
+    assert not made.is_known
+    made.claim(99, nobody_is_done)
+    made.publish_position(Desk(make.market(tag=99)), 1)
+    shown = [world.own().board("positions").read(slot, 0) for slot in range(2)]
+    ours = [record for record in shown if record.incarnation == world.own().incarnation]
+    assert 99 in [record.tag for record in ours]
+    assert all(record.flags == Flag.SUSPECT for record in ours)
+    made, left = start()
+    assert left.damaged, "it is not known after the next start either"
+
+
+def test_two_positions_of_one_market_are_damage(make, world, start):
+    made, _ = start()
+    for tag in (make.PAIR, 99):
+        made.claim(tag, nobody_is_done)
+        made.publish_position(Desk(make.market(tag=tag)), 1)
+    spoil(world.own_writer(), "positions", 1, {"tag": make.PAIR.to_bytes(8, "little")})
+    assert [damage[:2] for damage in start()[1].damaged] == [("positions", 1)]
+
+
+def test_a_generation_that_fills_its_field_begins_anew(make, world, start):
+    made, _ = start()
+    made.publish_order(make.order(50, 10, order_id=b"1"), 0, 1)
+    spoil(world.own_writer(), "orders", 0, {"generation": b"\xff" * 4})
+    made, _ = start(orders=16)
+    for number in range(16):
+        made.publish_order(make.order(50, 10, order_id=b"x%d" % number), 0, 1)
+    assert world.own().board("orders").read(0, 0).generation == 0
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_whatever_lies_on_our_boards_a_start_reads_it_and_goes_on(make, world, start, data):
+    world.own_writer() and world.own_writer().close(remove=True)
+    made, _ = start()
+    leave_something(make, made)
+    for board in ("positions", "orders", "fills"):
+        if data.draw(st.booleans()):
+            spoil(world.own_writer(), board, 0, data.draw(damages(board, keep=())))
+    made, left = start()
+    assert made.is_known is not bool(left.damaged)
+    made.claim(99, nobody_is_done)
+    made.publish_position(Desk(make.market(tag=99)), 1)
+    made.publish_order(make.order(50, 10, order_id=b"9"), left.fill_id, 1)
+    start()

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from cache.layout import E9, OrderState, Side
 from executor.diff import FREEZE_NS, Mode, Place, View, Withheld, decide
 from executor.ledger import Holding
+from executor.orders import Provenance
 
 BUY, SELL = Side.BUY, Side.SELL
 
@@ -169,11 +170,11 @@ def test_a_bid_waits_for_our_own_ask_to_leave(make, view):
 
 def test_after_a_fill_nothing_is_placed_on_quotes_that_do_not_know_it(make, view):
     seen = 500 * make.MS
-    blind = make.wanted(decided_ns=seen + FREEZE_NS)
+    blind = make.wanted(provenance=Provenance(decided_ns=seen + FREEZE_NS))
     decision = decide(view(wanted=blind, fill_seen_ns=seen), 0)
     assert decision.places == ()
     assert set(decision.withheld) == {Withheld.UNSEEN_FILL}
-    aware = make.wanted(decided_ns=seen + FREEZE_NS + 1)
+    aware = make.wanted(provenance=Provenance(decided_ns=seen + FREEZE_NS + 1))
     assert len(decide(view(wanted=aware, fill_seen_ns=seen), 0).places) == 2
 
 

@@ -15,16 +15,16 @@ from cache.layout import (
     tag_of,
 )
 from cache.liveness import Liveness
+from cache.segment import ReaderSegment
 from executor.inputs import (
     LOOK_NS,
     SCAN_NS,
     FeedInput,
     StrategyInput,
     StrategyInputs,
-    market_of,
-    print_from,
     wanted_of,
 )
+from executor.orders import Provenance
 
 
 @pytest.fixture(autouse=True)
@@ -43,14 +43,13 @@ def feed(world, clock, tally):
     world.list_market()
     made = FeedInput(world.namespace, POLICIES["fast15m"], tally)
     assert made.refresh(clock())
-    made.directory.refresh()
     made.watch(clock())
     return made
 
 
 @pytest.fixture
 def market(feed):
-    return market_of(next(iter(feed.directory.pairs.values())))
+    return next(iter(feed.markets().values()))
 
 
 def test_a_feed_that_is_not_there_is_waited_for(world, clock, tally):
@@ -87,14 +86,15 @@ def test_a_market_is_read_out_of_the_directory(make, market):
         {"min_qty_e9": 0},
         {"lot_e9": -1},
         {"fee_rate_e9": -1},
+        {"fee_rate_e9": E9 + 1},
+        {"taker_delay_ns": -1},
         {"fee_exponent": 9},
         {"rebate_rate_e9": E9 + 1},
     ],
 )
 def test_a_market_without_what_trading_needs_is_none(world, clock, feed, fault):
     world.list_market(**fault)
-    feed.directory.refresh()
-    assert market_of(next(iter(feed.directory.pairs.values()))) is None
+    assert feed.markets() == {}
 
 
 def test_all_tops_since_the_last_look_are_read_in_order(world, feed, market):
@@ -183,20 +183,50 @@ def test_a_book_has_the_levels_of_its_own_batch_and_no_others(make, world, feed,
     assert feed.book(market, top, is_trusted=True, has_gap=False).bids is None
 
 
-def test_prints_are_taken_once_and_turned_to_the_first_token(make, world, feed, market):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"yes_bid_px_e9": -1},
+        {"yes_ask_px_e9": E9},
+        {"yes_bid_px_e9": 52 * E9 // 100},  # It meets the ask, and no flag says so.
+        {"yes_bid_qty_e9": -1},
+        {"yes_ask_qty_e9": 1 << 62},
+        {"tick_e9": -1},
+        {"tick_e9": E9},
+        {"publish_ns": 1 << 62},
+    ],
+)
+def test_a_top_that_no_book_can_have_is_as_bad_as_crossed_and_told_once(
+    world, clock, feed, market, tally, changes
+):
+    world.show_book(50, 52, **changes)
+    (top,), _ = feed.newer(market, 0)
+    for _ in range(3):
+        assert feed.trust(top, clock()) is Trust.CROSSED
+    assert tally[Counter.cache_record_unreadable] == 1
+
+
+def test_a_top_published_since_the_clock_was_read_is_no_damage(world, clock, feed, market, tally):
+    world.show_book(50, 52, publish_ns=clock() + 1_000_000)
+    (top,), _ = feed.newer(market, 0)
+    assert feed.trust(top, clock()) is Trust.LIVE
+    assert tally[Counter.cache_record_unreadable] == 0
+
+
+def test_prints_are_taken_once_and_turned_to_the_first_token(make, world, clock, feed, market):
     world.show_trade(Side.BUY, 30, 4, index=1)
     world.show_trade(Side.BUY, 60, 5)
     trades, has_lost = feed.prints()
     assert not has_lost
-    first, second = (print_from(trade, market) for trade in trades)
+    first, second = (feed.print_from(trade, market, clock()) for trade in trades)
     assert (first.side, first.px_e9, first.qty_e9) == (Side.SELL, 70 * make.CENT, 4 * E9)
     assert (second.side, second.px_e9) == (Side.BUY, 60 * make.CENT)
     assert feed.prints() == ([], False)
 
 
-def test_a_print_without_a_side_says_nothing(world, feed, market):
+def test_a_print_without_a_side_says_nothing(world, clock, feed, market):
     world.show_trade(Side.NONE, 30, 4)
-    assert print_from(feed.prints()[0][0], market) is None
+    assert feed.print_from(feed.prints()[0][0], market, clock()) is None
 
 
 def test_lost_prints_are_told_once_and_counted(world, feed, tally):
@@ -229,18 +259,28 @@ def test_an_outcome_is_unknown_until_it_is_on_the_board(world, feed, market):
 def test_quotes_carry_what_they_rest_on(make, world, clock):
     writer = world.start_strategy()
     source = StrategyInput("strategy.maker", attached(world, "strategy.maker"))
-    version = world.want(writer, 48, 53, book_age_ns=300, keep=1)
+    version = world.want(
+        writer, 48, 53, book_age_ns=300, reference_age_ns=40, cause_ns=clock() - 500, keep=1
+    )
     (quotes,) = source.poll()
     wanted = wanted_of(quotes, source.tag)
     assert (wanted.bid_px_e9, wanted.ask_qty_e9) == (48 * make.CENT, 10 * E9)
-    assert (wanted.keep, wanted.decided_ns, wanted.wire_ns) == (True, clock(), clock() - 300)
-    assert wanted.provenance.quotes_version == version
-    assert wanted.provenance.strategy_tag == tag_of("strategy", "maker")
-    assert (wanted.provenance.book_version, wanted.provenance.reference_version) == (1, 2)
+    assert wanted.keep
+    assert wanted.provenance == Provenance(
+        strategy_tag=tag_of("strategy", "maker"),
+        quotes_version=version,
+        book_version=1,
+        reference_version=2,
+        book_age_ns=300,
+        reference_age_ns=40,
+        decided_ns=clock(),
+        quoted_ns=clock(),
+        cause_ns=clock() - 500,
+    )
 
 
 def attached(world, role):
-    return executor.inputs.attach(role, world.namespace)
+    return ReaderSegment.attach(role, namespace=world.namespace)
 
 
 def test_quotes_are_given_once_and_all_of_them_after_a_rescan(world):

@@ -140,6 +140,21 @@ def test_a_taker_is_held_then_trades_at_the_best_price_and_pays_the_fee(make, pa
     assert (cancelled.event, cancelled.at_ns) == (OrderEvent.CANCELLED, 280 * make.MS)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "fee_e9"),
+    [
+        ({"fee_rate_e9": 0}, 0),
+        ({"fee_rate_e9": 100_000_000}, 249_600_000),  # 10 x 0.1 x 0.52 x 0.48
+        ({"fee_exponent": 2}, 43_610_000),  # 10 x 0.07 x (0.52 x 0.48)^2, to five places
+        ({"fee_exponent": 0}, 700_000_000),
+    ],
+)
+def test_the_fee_is_the_one_of_the_markets_own_schedule(make, paper, schedule, fee_e9):
+    paper.place(make.order(52, 10, post_only=False), make.market(**schedule), 0)
+    filled = paper.poll(FOREVER * make.MS)[-1]
+    assert (filled.event, filled.fee_e9) == (OrderEvent.FILL_ALL, fee_e9)
+
+
 def test_a_taker_whose_chance_is_gone_rests(make, paper, till):
     paper.place(make.order(52, post_only=False), make.market(), 0)
     paper.on_book(make.book(50, 55, at_ms=100))

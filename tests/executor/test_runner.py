@@ -1,16 +1,20 @@
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import executor.inputs
 import executor.runner
 import executor.watch
 from cache.counters import Counter, Histogram
 from cache.gate import POLICIES
-from cache.layout import E9, Flag, OrderState, Outcome, Side, State, tag_of
+from cache.layout import DEPTH, E9, BoardSpec, Flag, OrderState, Outcome, Side, State, tag_of
 from executor.boards import specs
 from executor.inputs import LOOK_NS, SCAN_NS
 from executor.paper import Latency, PaperParams
 from executor.params import ExecutorParams
 from executor.runner import Executor
+from host.log import SINK
+from tests.system.damage import damages, spoil
 
 MAKER = "strategy.maker"
 PAIR = tag_of("polymarket", "a")
@@ -89,7 +93,7 @@ class Bench:
                 order.qty_e9 // E9,
                 OrderState(order.state).name,
             )
-            for order in sorted(shown, key=lambda order: int(order.order_id))
+            for order in sorted(shown, key=lambda order: order.order_id)
         ]
 
     def states(self):
@@ -352,6 +356,36 @@ def test_a_known_outcome_cancels_and_pays_out(bench):
     assert len(bench.orders()) == 2
 
 
+def test_a_known_outcome_ends_trading_at_once_not_a_cancel_later(bench):
+    bench.settle_in()
+    bench.world.show_outcome(Outcome.NO)
+    bench.turn(100)  # The cancels that go with it take 20 ms to take effect.
+    bench.world.pass_ms(70)
+    bench.world.show_trade(Side.SELL, 50, 10)  # 10 ms after the outcome, as the venue saw it.
+    bench.turn(200)
+    bench.turn(200)
+    assert bench.position().fill_count == 0
+    assert bench.states() == ["CANCELLED"] * 2
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_what_is_held_of_a_market_that_is_gone_is_paid_out_while_its_outcome_stands(
+    bench, is_killed
+):
+    bench.settle_in()
+    bench.world.show_trade(Side.SELL, 50, 4)
+    bench.turn(100)
+    bench.world.list_market(id=b"")  # Released: its slots are free, and not given away yet.
+    bench.turn(500)
+    if is_killed:
+        bench.start(kill=True)
+    assert bench.position().yes_qty_e9 == 4 * E9
+    bench.world.show_outcome(Outcome.YES)
+    bench.turn(200)
+    held = bench.position()
+    assert (held.settled, held.yes_qty_e9, held.cash_e9) == (Outcome.YES, 0, 2 * E9)
+
+
 def test_quotes_for_a_market_that_nobody_lists_are_counted(bench):
     bench.turn()
     bench.want(name="unheard")
@@ -393,9 +427,12 @@ def test_an_order_beyond_a_limit_is_denied_on_the_board(bench):
 
 def test_latencies_are_recorded_once_for_quotes_that_cause_orders(bench):
     bench.settle_in()
-    buckets = bench.own.counters.buckets(Histogram.quote_to_order_ns)
-    assert buckets.sum() == 1
-    assert bench.own.counters.buckets(Histogram.wire_to_order_ns).sum() == 1
+    latencies = bench.own.counters
+    assert latencies.buckets(Histogram.quote_to_order_ns).sum() == 1
+    assert latencies.buckets(Histogram.wire_to_order_ns).sum() == 0, "no input caused them"
+    bench.want(48, 54, cause_ns=bench.clock() - bench.make.MS)
+    bench.turn()
+    assert latencies.buckets(Histogram.wire_to_order_ns).sum() == 1
 
 
 def test_a_death_keeps_positions_ends_orders_and_quoting_goes_on(bench):
@@ -446,7 +483,7 @@ def test_a_death_between_two_publishings_of_a_fill_loses_nothing(monkeypatch, be
     assert bench.position().yes_qty_e9 == 4 * E9
 
 
-def test_a_fill_left_over_waits_for_the_feed_that_knows_its_token(monkeypatch, bench):
+def test_a_fill_left_over_is_booked_without_a_feed(monkeypatch, bench):
     bench.settle_in()
     bench.world.show_trade(Side.SELL, 50, 4)
     bench.world.pass_ms(60)
@@ -455,10 +492,6 @@ def test_a_fill_left_over_waits_for_the_feed_that_knows_its_token(monkeypatch, b
         bench.role.poll(bench.clock())
     bench.world.feed.close(remove=True)
     bench.start(kill=True)
-    assert bench.position().yes_qty_e9 == 0
-    bench.world.feed = bench.world.start_feed()
-    bench.world.list_market()
-    bench.turn(100)
     assert bench.position().yes_qty_e9 == 4 * E9
 
 
@@ -499,3 +532,129 @@ def test_the_bell_rings_once_a_turn_that_published(bench):
     assert bench.count(Counter.host_bells_rung) == before + 1
     bench.turn()
     assert bench.count(Counter.host_bells_rung) == before + 1
+
+
+FOREIGN = {
+    "instruments": (0, 1),
+    "pair_bbo": (0,),
+    "depth": (0,),
+    "trades": (0,),
+    "settlement": (0,),
+    "quotes": (0,),
+}
+"""Boards that others write, and the slots of the market on them."""
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_whatever_others_write_it_goes_on_and_its_own_records_stay_whole(bench, data):
+    bench.segment.close(remove=True)
+    bench.world.feed.close(remove=True)
+    bench.world.feed = bench.world.start_feed()
+    bench.start()
+    bench.settle_in()
+    bench.world.show_trade(Side.SELL, 50, 1)
+    bench.world.show_outcome(Outcome.UNKNOWN)
+    for _ in range(data.draw(st.integers(1, 4))):
+        board = data.draw(st.sampled_from(sorted(FOREIGN)))
+        slot = data.draw(st.sampled_from(FOREIGN[board]))
+        segment = bench.strategy if board == "quotes" else bench.world.feed
+        spoil(segment, board, slot, data.draw(damages(board)))
+        bench.turn(data.draw(st.integers(0, 200)))
+    bench.turn(100)
+    bench.role.due_ns()
+    bench.start(kill=True)
+    assert bench.role._boards.is_known
+    for record in bench.own.board("fills").stream().take():
+        assert 0 < record.px_e9 < E9
+
+
+def test_it_trades_again_once_the_damage_is_overwritten(bench):
+    bench.settle_in()
+    spoil(bench.world.feed, "pair_bbo", 0, {"yes_bid_px_e9": b"\xff" * 8})
+    bench.turn(1)
+    assert bench.states() == ["CANCELLING"] * 2
+    assert bench.count(Counter.cache_record_unreadable) == 1
+    for _ in range(3):
+        bench.turn(1)
+    assert bench.count(Counter.cache_record_unreadable) == 1, "it was told once"
+    bench.turn(500)
+    bench.world.show_book(49, 53)
+    bench.want()
+    bench.turn(500)
+    bench.world.show_book(49, 53)
+    bench.turn(200)
+    assert bench.states()[-2:] == ["WORKING"] * 2
+
+
+def test_a_print_that_is_none_fills_nothing_and_is_counted(bench):
+    bench.settle_in()
+    for damage in (
+        {"side": b"\x09"},
+        {"qty_e9": b"\xff" * 8},
+        {"px_e9": b"\x7f" * 8},
+        {"recv_ns": b"\x7f" * 8},
+    ):
+        bench.world.show_trade(Side.SELL, 50, 40)
+        spoil(bench.world.feed, "trades", 0, damage)
+    bench.world.show_trade(Side.SELL, 50, 40, name="a", index=7)  # No token of it.
+    damaged = bench.world.feed.board("trades")
+    assert damaged.version(0) == 9
+    bench.role._feed._boards.trades.cursor = 1  # Only what was spoilt.
+    bench.turn(200)
+    assert bench.count(Counter.cache_record_unreadable) == 5
+
+
+def test_a_winner_that_is_none_pays_nobody(bench):
+    bench.settle_in()
+    bench.world.show_outcome(Outcome.YES)
+    spoil(bench.world.feed, "settlement", 0, {"outcome": b"\x09"})
+    for _ in range(3):
+        bench.turn(200)
+    assert bench.position().settled == Outcome.UNKNOWN
+    assert bench.count(Counter.cache_record_unreadable) == 1
+
+
+@pytest.fixture
+def said(capsys, monkeypatch):
+    """What is written to the log from now on, as if it were the first time."""
+    monkeypatch.setattr(SINK, "_repeats", {})
+    return lambda: capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["pair_bbo", "trades"])
+def test_a_feed_without_its_boards_is_refused_and_waited_for(bench, missing, said):
+    world = bench.world
+    world.feed.close(remove=True)
+    boards = [p.spec for n, p in world.feed.places().items() if n != missing]
+    foreign = world.writer("feed.polymarket.0", (*boards, BoardSpec(missing, DEPTH, 1, 4)))
+    bench.turn(200)
+    assert f"board '{missing}' holds depth, must hold" in said()
+    foreign.close(remove=True)
+    world.feed = world.start_feed()
+    bench.settle_in()
+    assert bench.states() == ["WORKING"] * 2
+
+
+def test_with_a_damaged_record_of_its_own_it_trades_nothing_and_says_what_to_do(bench, said):
+    bench.settle_in()
+    bench.world.show_trade(Side.SELL, 50, 4)
+    bench.turn(200)
+    spoil(bench.segment, "fills", 0, {"side": b"\x09"})
+    bench.start(kill=True)
+    bench.world.list_market(1, name="b")
+    bench.world.show_book(49, 53, slot=1)
+    bench.want()
+    bench.want(slot=1, name="b")
+    for _ in range(5):
+        bench.turn(200)
+    assert set(bench.states()) <= {"CANCELLED", "FILLED"}
+    assert bench.position().flags == Flag.SUSPECT
+    assert bench.position(tag_of("polymarket", "b")).flags == Flag.SUSPECT
+    text = said()
+    assert text.count("position_unknown") == 1
+    assert "penstock shm dump executor.paper" in text
+    assert "penstock down" in text
+    assert bench.count(Counter.cache_record_unreadable) == 1

@@ -5,7 +5,7 @@ from cache.gate import POLICIES
 from cache.layout import Flag
 from executor.account import Desk
 from executor.diff import Mode
-from executor.inputs import LOOK_NS, FeedInput, market_of
+from executor.inputs import LOOK_NS, FeedInput
 from executor.watch import BookWatch
 
 
@@ -18,8 +18,7 @@ def bench(monkeypatch, make, world, clock):
             world.list_market()
             self.feed = FeedInput(world.namespace, POLICIES["fast15m"], make.tally())
             self.feed.refresh(clock())
-            self.feed.directory.refresh()
-            self.desk = Desk(market_of(next(iter(self.feed.directory.pairs.values()))))
+            self.desk = Desk(next(iter(self.feed.markets().values())))
             self.shown = []
             self.watch = BookWatch(self.feed, self.shown.append, suspect_ns=250 * make.MS)
 
@@ -89,12 +88,23 @@ def test_a_feed_that_stops_ends_the_trust_in_a_book_that_did_not_change(world, b
     assert bench.desk.book.has_gap  # what happened meanwhile is not known
 
 
-def test_a_quiet_market_stays_quotable_while_its_link_lives(world, bench):
+def test_a_quiet_market_stays_quotable_while_its_book_is_proven(world, bench):
     world.show_book()
     bench.look()
-    for _ in range(100):
-        world.pass_ms(100)
+    since_ns = world.clock()
+    for _ in range(600):
+        world.pass_ms(1_000)
+        world.show_book(recv_ns=since_ns)
+        assert bench.look()[1] is Mode.QUOTE
+
+
+def test_a_market_that_nothing_proves_is_cancelled_although_the_link_lives(world, bench):
+    world.show_book()
+    bench.look()
+    world.pass_ms(5_000)
     assert bench.look()[1] is Mode.QUOTE
+    world.pass_ms(1)
+    assert bench.look()[1] is Mode.CANCEL
 
 
 def test_a_market_that_is_listed_no_more_is_cancelled(world, bench):

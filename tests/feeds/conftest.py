@@ -12,6 +12,7 @@ from cache.segment import ReaderSegment, WriterSegment
 from feeds.gamma_wire import MarketInfo
 from feeds.market_channel import MarketChannel
 from feeds.pair import Boards, Pair
+from tests.twins import book_twin as book_twin
 
 ROLE = "feed.polymarket.0"
 MARKET = "0x" + "ab" * 32

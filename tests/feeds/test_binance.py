@@ -12,13 +12,15 @@ from cache.layout import E9, Flag, tag_of
 from cache.segment import ReaderSegment, WriterSegment, segment_path
 from feeds import binance
 from feeds.binance import BRIDGE_NS_MIN, LATE_NS, ROLE, BinanceFeed, boards, next_due
+from feeds.binance_rest_wire import Rules
 from host.settings import BinanceFeed as Settings
 
 SETTINGS = Settings(
     symbols=("BTCUSDT", "ETHUSDT"), symbol_slots=4, feature_interval_ms=100,
     ticker_silence_ms=5_000, trade_silence_ms=60_000, connection_age_s_max=85_800.0,
     overlap_s=10.0, volatility_half_life_s=60.0, volatility_floor_bps=0.2,
-    volatility_jump_z=4.0, volatility_jump_half_life_s=20.0,
+    volatility_jump_z=4.0, volatility_jump_half_life_s=20.0, backfill_s=60,
+    lookup_timeout_s=5.0, depth=False,
 )  # fmt: skip
 BOTH = ("BTCUSDT", "ETHUSDT")
 WALL_S = 1_791_000_000
@@ -42,8 +44,8 @@ class World:
         self.segment = WriterSegment.create(ROLE, boards(SETTINGS), namespace=namespace)
         self.reader = ReaderSegment.attach(ROLE, namespace=namespace)
         self.feed = BinanceFeed(
-            self.segment, "ws://venue/stream", SETTINGS, namespace=namespace,
-            wall=lambda: self.wall_ns,
+            self.segment, "ws://venue/stream", SETTINGS, rest_url="http://venue/rest",
+            namespace=namespace, wall=lambda: self.wall_ns,
         )  # fmt: skip
         self.feed._group = Group()
         self.feed._open_lane("start")
@@ -344,6 +346,43 @@ def test_a_silent_trade_stream_gets_a_second_lane_but_the_top_stays_good(world):
     assert world.read().flags == 0
 
 
+def test_one_ticker_with_an_impossible_id_freezes_nothing(world):
+    lane = world.live()
+    world.tickers(lane, "BTCUSDT", number=2**63 - 1)
+    assert (world.read().flags, world.read("ETHUSDT").flags) == (Flag.SUSPECT, 0)
+    world.tickers(lane, "BTCUSDT")
+    assert (world.read().flags, world.read().venue_seq) == (0, world.number)
+    world.tick()
+    assert len(world.lanes) == 1
+
+
+def test_an_id_that_keeps_all_others_out_is_suspect_and_gets_a_second_lane_and_is_left(world):
+    lane = world.live()
+    world.tickers(lane, "BTCUSDT", number=world.number + 90_000)
+    assert world.read().flags == 0, "no bound can tell this one"
+    world.wait(1.5, lane)
+    assert (world.read().flags, world.read("ETHUSDT").flags) == (Flag.SUSPECT, 0)
+    assert len(world.lanes) == 2
+    assert world.count(Counter.feeds_stream_silent) == 1
+    world.wait(3, lane)
+    assert (world.read().flags, world.read().venue_seq) == (0, world.number)
+    assert world.count(Counter.feeds_sequence_reset) == 1
+    assert world.count(Counter.feeds_stream_silent) == 1
+
+
+def test_a_trade_id_that_keeps_all_others_out_is_left_and_the_top_stays_good(world):
+    lane = world.live()
+    world.send(lane, trade("BTCUSDT", 90_000))
+    world.wait(1.5, lane)
+    assert len(world.lanes) == 2
+    world.wait(3, lane)
+    assert world.read().flags == 0
+    assert world.count(Counter.feeds_sequence_reset) == 1
+    stream = world.reader.board("trades").stream()
+    world.wait(0.5, lane)
+    assert {found.trade_id for found in stream.take()} == {world.number}
+
+
 def test_a_frame_thrown_away_leaves_every_top_suspect_until_its_next_ticker(world):
     lane = world.live()
     world.send(lane, b'{"stream":"btcusdt@bookTicker","data":{"u":9,')
@@ -452,3 +491,31 @@ def test_no_frame_can_raise_out_of_the_handler(frames):
                 world.tick(0.3)
         finally:
             world.segment.close(remove=True)
+
+
+def test_what_no_frame_says_is_asked_for_once_a_connection_is_on(world, monkeypatch):
+    polled = []
+    monkeypatch.setattr(world.feed._backfill, "poll", lambda now_ns, group: polled.append(group))
+    world.tick()
+    assert polled == []
+    world.live()
+    world.tick()
+    assert polled == [world.feed._group]
+    world.lanes[0].on_disconnected("cut")
+    world.tick()
+    assert len(polled) == 1
+
+
+def test_the_rules_go_into_the_directory_and_the_top(world):
+    world.live()
+    assert (world.read(board="instruments").tick_e9, world.read().tick_e9) == (0, 0)
+    epoch = world.reader.epoch
+    for slot in world.feed.slots.values():
+        slot.rules = Rules(10_000_000, 10_000, 20_000)
+    world.feed._list_instruments()
+    found = world.read(board="instruments")
+    assert (found.tick_e9, found.lot_e9, found.min_qty_e9) == (10_000_000, 10_000, 20_000)
+    assert (found.id, found.generation) == ("BTCUSDT", 0)
+    assert world.reader.epoch == epoch + 1
+    world.tickers(world.lanes[0])
+    assert world.read().tick_e9 == 10_000_000

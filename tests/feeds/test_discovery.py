@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -51,12 +52,17 @@ class Venue:
 class World:
     """A resolver, its venue, its listener and its clock."""
 
-    def __init__(self, families=(FAMILY,), tokens=()):
+    def __init__(self, families=(FAMILY,), tokens=(), known=()):
         self.now_s, self.log, self.counts = START + 10.0, [], {}
         self.venue = Venue()
         settings = DiscoverySettings(families, tokens, 120.0, 60.0, jitter=lambda: 1.0)
         self.resolver = Resolver(
-            self.venue, self, self, settings, wall=lambda: int(self.now_s * E9)
+            self.venue,
+            self,
+            self,
+            settings,
+            known={one.slug: one for one in known},
+            wall=lambda: int(self.now_s * E9),
         )
 
     def add(self, counter, count=1):
@@ -148,6 +154,40 @@ def test_a_window_that_was_never_found_is_given_up_at_its_end(world):
 def test_a_closed_market_is_not_listed(world):
     world.venue.markets[slug(0)] = market(slug(0), is_closed=True)
     assert world.at(10) == []
+
+
+@pytest.mark.parametrize("answer", [None, LookupFailed("down"), GammaError("slug", "is x")])
+def test_a_window_known_from_before_is_listed_whatever_the_venue_does_not_say(answer):
+    world = World(known=[market(slug(0)), market(slug(900))])
+    world.venue.markets[slug(0)] = answer
+    assert world.at(10) == [("listed", slug(0))]
+    assert world.at(10.5) == []
+    assert world.venue.asked == [slug(0), slug(0)], "it is asked for all the same"
+    assert world.at(360) == [("released", slug(0))]
+
+
+@pytest.mark.parametrize("tick_e9", [10**7, 10**6])
+def test_a_known_window_that_the_venue_confirms_is_listed_once_and_asked_for_once(tick_e9):
+    told = market(slug(0))
+    world = World(known=[replace(told, tick_e9=tick_e9)])
+    world.venue.markets[slug(0)] = told
+    assert world.at(10) == [("listed", slug(0))]
+    assert world.at(20) == []
+    assert world.venue.asked == [slug(0)]
+
+
+def test_a_known_window_gives_way_to_what_the_venue_says_of_it():
+    world = World(known=[market(slug(0), "5", "6")])
+    world.venue.markets[slug(0)] = market(slug(0))
+    assert world.at(10) == [("listed", slug(0)), ("released", slug(0)), ("listed", slug(0))]
+    assert world.at(360) == [("released", slug(0))]
+
+
+def test_a_known_window_that_was_closed_is_released():
+    world = World(known=[market(slug(0))])
+    world.venue.markets[slug(0)] = market(slug(0), is_closed=True)
+    assert world.at(10) == [("listed", slug(0)), ("released", slug(0))]
+    assert world.at(360) == []
 
 
 def test_nothing_is_asked_twice_at_the_same_time(world):

@@ -9,6 +9,8 @@ from cache.counters import Counter, Histogram
 from cache.layout import Flag, tag_of
 from venue.book_hash import book_hash
 
+pytestmark = pytest.mark.usefixtures("book_twin")
+
 BIDS, ASKS = [("0.3", "30"), ("0.4", "10")], [("0.9", "90"), ("0.5", "20")]
 OTHER = 1
 
@@ -246,12 +248,12 @@ def test_a_market_that_is_removed_shows_that_it_is_not_live(open_desk, make):
     assert open_desk.yes[0] == 0.4
 
 
-def hashed(make, event, last_trade=""):
+def hashed(make, event, last_trade="", tick="0.01"):
     """Give a book event the hash the venue would."""
     bids, asks = ([(one["price"], one["size"]) for one in event[side]] for side in ("bids", "asks"))
     event["hash"] = book_hash(
         make.MARKET, event["asset_id"], event["timestamp"], bids, asks,
-        tick_size="0.01", last_trade_price=last_trade,
+        tick_size=tick, last_trade_price=last_trade,
     )  # fmt: skip
     return event
 
@@ -275,6 +277,24 @@ def test_a_lost_change_shows_in_the_hash_and_puts_the_book_in_doubt(desk, make):
         desk.channel.certify_next(desk.now_ns + 20_000_000)
     assert desk.counted(Counter.feeds_hash_mismatched) == 2
     assert (desk.top.yes_flags, desk.top.no_flags) == (Flag.SUSPECT, 0)
+
+
+def test_a_hash_of_before_a_tick_change_is_not_held_against_the_book(desk, make):
+    first, second = make.both_books([("0.4", "10")], [("0.5", "20")])
+    desk.feed([hashed(make, first), hashed(make, second)])
+    desk.channel.certify_next(desk.now_ns + 20_000_000)
+    for token in (make.YES, make.NO):
+        desk.feed({
+            "event_type": "tick_size_change", "market": make.MARKET, "asset_id": token,
+            "old_tick_size": "0.01", "new_tick_size": "0.001", "timestamp": str(make.T0 + 1),
+        })  # fmt: skip
+    desk.channel.certify_next(desk.now_ns + 20_000_000)
+    assert desk.counted(Counter.feeds_hash_mismatched) == 0
+    assert desk.counted(Counter.feeds_hash_matched) == 2
+    first, second = make.both_books([("0.401", "10")], [("0.5", "20")], ms=2)
+    desk.feed([hashed(make, first, tick="0.001"), hashed(make, second, tick="0.001")])
+    desk.channel.certify_next(desk.now_ns + 20_000_000)
+    assert desk.counted(Counter.feeds_hash_matched) == 4
 
 
 # --- no frame can raise out of the handler ------------------------------------------------------

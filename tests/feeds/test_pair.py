@@ -4,6 +4,8 @@ from cache.counters import Counter
 from cache.layout import Flag, Proof, tag_of
 from feeds.pair import Pair
 
+pytestmark = pytest.mark.usefixtures("book_twin")
+
 BIDS, ASKS = [("0.3", "30"), ("0.4", "10")], [("0.9", "90"), ("0.5", "20")]
 CENT = 10_000_000
 

@@ -1,5 +1,6 @@
 import json
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -7,7 +8,7 @@ from cache.board import Miss
 from cache.counters import Counter
 from cache.instruments import Directory
 from cache.layout import Flag, tag_of
-from cache.segment import ReaderSegment, WriterSegment
+from cache.segment import ReaderSegment, WriterSegment, remove
 from feeds import polymarket
 from feeds.polymarket import ROLE, PolymarketFeed, boards
 from host.settings import PolymarketFeed as Settings
@@ -343,3 +344,46 @@ def test_a_restarted_feed_keeps_slots_and_generations(monkeypatch, make):
         assert second.top(1).generation == was[1][1] + 1
     finally:
         second.close()
+
+
+def test_a_restarted_feed_recalls_the_windows_it_listed_with_their_newest_tick(
+    request, monkeypatch, make
+):
+    window = make.market_info(
+        slug="btc-updown-5m-1791000000", asset="btc", window_end_ns=1_791_000_300 * S
+    )
+    first = World(monkeypatch)
+    request.addfinalizer(lambda: remove(ROLE, namespace=first.namespace))
+    assert first.feed.recalled == {}
+    for market in (window, make.market_info(1, slug="will-it-rain")):
+        first.feed.on_listed(market)
+    first.connect()
+    first.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
+    first.read(
+        {
+            "event_type": "tick_size_change", "market": make.MARKET, "asset_id": make.YES,
+            "old_tick_size": "0.01", "new_tick_size": "0.001", "timestamp": str(make.T0),
+        }
+    )  # fmt: skip
+    first.close(remove=False)
+    second = World(monkeypatch, first.namespace)
+    assert second.feed.recalled == {window.slug: replace(window, tick_e9=10**6)}
+    second.feed.on_listed(window)
+    second.feed.on_released(window.condition_id)
+    second.close(remove=False)
+    third = World(monkeypatch, first.namespace)
+    assert third.feed.recalled == {}
+    third.close(remove=False)
+
+
+def test_hashes_are_checked_while_the_venue_says_something(world, make, monkeypatch):
+    checked = []
+    monkeypatch.setattr(world.feed.channel, "certify_next", checked.append)
+    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
+    for count in range(1, 4):
+        world.feed.tick(count, 0)
+    assert checked == [world.now_ns]
+    world.now_ns += 2 * S
+    for count in range(1, 31):
+        world.feed.tick(count, 0)
+    assert len(checked) == 1

@@ -1,27 +1,14 @@
-import os
-import time
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from cache import segment
 from cache.layout import E9, SAMPLE, BoardSpec, tag_of
-from cache.segment import WriterSegment, segment_path
+from cache.segment import WriterSegment
 from feeds.proxy import ReferenceProxy, mean_before
 
 SECOND = 1_791_000_000
 BTC = "BTCUSDT"
 BOARDS = (BoardSpec("samples", SAMPLE, 2, 128),)
-
-
-@pytest.fixture
-def namespace():
-    name = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
-    yield name
-    for role in segment.roles(name):
-        for path in (segment_path(name, role), segment_path(name, role) + ".lock"):
-            if os.path.exists(path):
-                os.unlink(path)
 
 
 @pytest.fixture
@@ -37,10 +24,7 @@ def publish(writer, second, mid_e9):
 
 
 def samples(*seconds_and_mids):
-    found = np.zeros(len(seconds_and_mids), SAMPLE.dtype)
-    for row, (second, mid) in zip(found, seconds_and_mids, strict=True):
-        row["wall_ns"], row["mid_px_e9"] = second * E9, mid
-    return found
+    return [SimpleNamespace(wall_ns=second * E9, mid_px_e9=mid) for second, mid in seconds_and_mids]
 
 
 def test_the_mean_is_over_the_seconds_before_and_the_second_itself():
@@ -51,6 +35,14 @@ def test_the_mean_is_over_the_seconds_before_and_the_second_itself():
 def test_a_mean_of_large_prices_does_not_overflow():
     rows = samples(*((SECOND + n, 8 * 10**18) for n in range(60)))
     assert mean_before(rows, SECOND + 59, 60) == 8 * 10**18
+
+
+def test_a_second_that_was_published_anew_counts_once():
+    seconds = range(SECOND, SECOND + 4)
+    rows = samples((SECOND + 3, 5), *((second, 9) for second in seconds))
+    assert mean_before(rows, SECOND + 3, 4) == 9
+    once = samples((SECOND, 9), (SECOND, 9), (SECOND, 9), (SECOND + 1, 9))
+    assert mean_before(once, SECOND + 3, 4) == 0
 
 
 def test_too_few_samples_give_no_mean():

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from cache.layout import E9, SETTLEMENT, Outcome, Provenance
 from feeds.gamma_wire import EventPrices
 from feeds.polybolt_wire import Point, Points
-from feeds.strike import KEPT_COUNT, Settlement, Strikes, settlement_values
+from feeds.strike import AHEAD_S, KEPT_COUNT, Settlement, Strikes, settlement_values
 
 BTC = ("btcusd", 60)
 START = 1_791_000_000
@@ -124,6 +124,44 @@ def test_the_points_kept_are_bounded(strikes):
     strikes.on_points(points(*((START - 1000 + n, 5) for n in range(900))), 5)
     assert len(strikes._lines[BTC].prices) == KEPT_COUNT
     assert min(strikes._lines[BTC].prices) == START - 100 - KEPT_COUNT
+
+
+def feed(strikes, now_s, *seconds_and_prices):
+    """Take of an envelope what is believed; give the newest second and price."""
+    strikes.on_points(strikes.believed(points(*seconds_and_prices), now_s), 5)
+    newest = strikes.newest(BTC)
+    return (newest[0].time_s - START, newest[0].price_e9) if newest else None
+
+
+def test_points_from_the_future_are_left_out_and_evict_nothing(strikes):
+    assert feed(strikes, START, (START, 100)) == (0, 100)
+    far = [(9_000_000_000 - number, 100) for number in range(KEPT_COUNT)]
+    assert feed(strikes, START, *far, (START + AHEAD_S + 1, 100)) == (0, 100)
+    assert feed(strikes, START, (START + AHEAD_S, 101)) == (AHEAD_S, 101)
+    strikes.add(market("0x2"))
+    assert strikes.markets["0x2"].strike_e9 == 100
+
+
+def test_an_absurd_price_is_left_out_until_a_second_one_in_a_row_says_the_like(strikes):
+    assert feed(strikes, END, (START, 100), (START + 1, 199), (START + 2, 100)) == (2, 100)
+    for second, price in ((3, 200), (4, 50), (5, 1)):
+        assert feed(strikes, END, (START + second, price)) == (2, 100)
+    assert feed(strikes, END, (START + 6, 100), (START + 7, 1)) == (6, 100), "not in a row"
+    assert feed(strikes, END, (START + 8, 300)) == (6, 100), "nor the like"
+    assert feed(strikes, END, (START + 9, 301)) == (9, 301)
+    assert feed(strikes, END, (START + 10, 300)) == (10, 300)
+
+
+def test_a_first_price_that_was_absurd_is_outvoted(strikes):
+    snapshot = [(START + 1 + number, 100) for number in range(60)]
+    assert feed(strikes, END, (START - 1, 1), *snapshot) == (60, 100)
+    assert feed(strikes, END, (START, 100)) == (60, 100)
+    assert only(strikes).strike_e9 == 100
+
+
+def test_points_of_a_series_that_nobody_wants_are_not_judged(strikes):
+    frame = points((START, 100), series=("ethusd", 60))
+    assert strikes.believed(frame, START) is frame
 
 
 def test_seconds_that_never_came_are_counted(strikes):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.layout import INSTRUMENT, tag_of
+from cache.layout import E9, INSTRUMENT, SettlementType, tag_of
 from feeds.subscriptions import (
     ASK_COUNT_MAX,
     ASK_NS,
@@ -14,6 +14,7 @@ from feeds.subscriptions import (
     BookRequests,
     Slots,
     instrument_values,
+    recall_window,
 )
 
 QUIET_NS = 30 * 10**9
@@ -88,6 +89,57 @@ def test_the_directory_shows_a_token_with_everything_that_is_known(make):
     assert shown["neg_risk_tag"] == tag_of("polymarket", "0x9")
     assert (shown["outcome"], shown["outcome_index"], shown["pair_slot"]) == (b"Down", 1, 3)
     assert (shown["twap_ns"], shown["window_end_ns"]) == (60, 5)
+
+
+class Listing(SimpleNamespace):
+    """A record of the directory as a reader sees it."""
+
+    def __init__(self, market, index, **changes):
+        values = dict(
+            zip(INSTRUMENT.value_names[7:], instrument_values(market, index, 3), strict=True)
+        )
+        texts = {name: value.decode() for name, value in values.items() if type(value) is bytes}
+        super().__init__(**(values | texts | changes))
+
+
+def a_window(make, **changes):
+    values = {
+        "slug": "btc-updown-5m-1791000000", "asset": "btc", "tick_e9": 10**6, "twap_ns": 60 * E9,
+        "window_start_ns": 1_791_000_000 * E9, "window_end_ns": 1_791_000_300 * E9,
+        "fee_rate_e9": 7, "fee_exponent": 2, "rebate_rate_e9": 3, "taker_delay_ns": 5,
+        "reward_min_qty_e9": 11, "reward_spread_e9": 13, "protocol_version": 2,
+        "settlement_type": SettlementType.TWAP,
+    }  # fmt: skip
+    return make.market_info(**(values | changes))
+
+
+def test_a_window_is_read_back_from_its_listing_exactly(make):
+    market = a_window(make)
+    assert recall_window(Listing(market, 0), Listing(market, 1)) == market
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"slug": "will-it-rain"},
+        {"slug": "btc-updown-5m-" + "1" * 70},
+        {"outcomes": ("Up" * 9, "Down")},
+        {"neg_risk_id": "0x9"},
+        {"asset": "eth"},
+        {"token_ids": ("1", "")},
+    ],
+    ids=str,
+)
+def test_a_listing_that_does_not_say_all_of_its_market_is_not_read_back(make, changes):
+    market = a_window(make, **changes)
+    assert recall_window(Listing(market, 0), Listing(market, 1)) is None
+
+
+@pytest.mark.parametrize("changes", [{"id": ""}, {"market_id": "0x1"}, {"fee_rate_e9": 8}])
+def test_two_listings_that_are_not_of_one_market_give_none(make, changes):
+    market = a_window(make)
+    assert recall_window(Listing(market, 0), Listing(market, 1, **changes)) is None
+    assert recall_window(Listing(market, 0, **changes), Listing(market, 1)) is None
 
 
 def test_a_released_token_has_no_id_and_a_lone_one_no_complement(make):

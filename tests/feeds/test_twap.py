@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache import segment
 from cache.counters import Counter
 from cache.layout import (
     E9,
@@ -19,10 +18,11 @@ from cache.layout import (
     SettlementType,
     tag_of,
 )
-from cache.segment import ReaderSegment, WriterSegment, segment_path
+from cache.segment import ReaderSegment, WriterSegment
 from feeds import twap
 from feeds.gamma import LookupFailed
 from feeds.gamma_wire import EventPrices, MarketInfo
+from feeds.strike import AHEAD_S
 from feeds.twap import SettlementFeed, SettlementSettings, credentials
 
 BOARDS = (BoardSpec("settlement", SETTLEMENT, 4, 8),)
@@ -118,6 +118,11 @@ class World:
         self.feed.on_burst()
 
     def point(self, offset, price, **changes):
+        """Send the point of a second, which is the present unless the clock is past it."""
+        self.now_s = max(self.now_s, float(START + offset))
+        self.send_point(offset, price, **changes)
+
+    def send_point(self, offset, price, **changes):
         payload = {
             "symbol": "btcusd", "window_seconds": 60, "source": "chainlink",
             "timestamp": (START + offset) * 1000, "full_accuracy_value": price,
@@ -135,14 +140,9 @@ class World:
 
 
 @pytest.fixture
-def namespace(monkeypatch):
+def namespace(namespace, monkeypatch):
     monkeypatch.setattr(twap, "Session", FakeSession)
-    name = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
-    yield name
-    for role in segment.roles(name):
-        for path in (segment_path(name, role), segment_path(name, role) + ".lock"):
-            if os.path.exists(path):
-                os.unlink(path)
+    return namespace
 
 
 @pytest.fixture
@@ -228,6 +228,23 @@ def test_points_of_a_foreign_source_are_not_used(world):
     world.point(0, "100.5", source="pyth")
     assert world.read().strike_provenance == Provenance.UNKNOWN
     assert world.count(Counter.feeds_events_unlisted) == 1
+
+
+def test_a_point_from_the_future_or_of_an_absurd_price_is_refused_and_counted(world):
+    world.feed.listed(market(), 0, 0)
+    world.connect()
+    world.point(0, "100.5")
+    world.send_point(AHEAD_S + 1, "100.5")
+    world.send_point(1, "0.000000001")
+    world.send_point(1, "100.5", timestamp=9_000_000_000_000)  # in the year 2255
+    found = world.read()
+    assert (found.strike_e9, found.twap_e9, found.twap_ts_ns) == (100_500_000_000,) * 2 + (
+        START * E9,
+    )
+    assert world.count(Counter.feeds_twap_refused) == 3
+    assert world.count(Counter.feeds_twap_received) == 4
+    world.send_point(AHEAD_S, "100.6")
+    assert world.read().twap_ts_ns == (START + AHEAD_S) * E9
 
 
 def test_the_board_says_when_the_stream_is_down_behind_or_back(world):

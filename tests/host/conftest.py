@@ -1,13 +1,10 @@
-"""A namespace of a test's own, and one filled as the five processes would fill it."""
-
-import itertools
-import os
+"""A namespace filled as the five processes would fill it."""
 
 import pytest
 
-from cache import layout, segment
+from cache import layout
 from cache.layout import BoardSpec, ProcessPhase, State, tag_of
-from cache.segment import WriterSegment, segment_path
+from cache.segment import WriterSegment
 
 E9 = layout.E9
 NOW_NS = 5_000_000_000_000
@@ -15,17 +12,6 @@ WALL_NS = 1_800_000_000_000_000_000
 MARKET = tag_of("polymarket", "0xcondition")
 UP, DOWN = tag_of("polymarket", "111"), tag_of("polymarket", "222")
 BTC = tag_of("binance", "BTCUSDT")
-_numbers = itertools.count()
-
-
-@pytest.fixture
-def namespace():
-    name = f"penstock-test-{os.getpid()}-{next(_numbers)}"
-    yield name
-    for role in segment.roles(name):
-        for path in (segment_path(name, role), segment_path(name, role) + ".lock"):
-            if os.path.exists(path):
-                os.unlink(path)
 
 
 def publish(writer, board, slot, tag, **values):
@@ -36,7 +22,7 @@ def publish(writer, board, slot, tag, **values):
     for field in record.fields:
         if field.name not in record.value_names:
             continue
-        value = given.pop(field.name, b"" if field.is_text else 0)
+        value = given.pop(field.name, 0 if field.is_number else b"")
         flat.extend([value] * field.count if field.count > 1 else [value])
     assert not given, f"no such fields: {given}"
     writer.board(board).publish_tagged(slot, tag, 0, flat)
@@ -113,7 +99,7 @@ def fill_trading(namespace):
     publish(executor, "positions", 0, MARKET, yes_qty_e9=7 * E9, cash_e9=-3 * E9, fill_count=2)
     states = (layout.OrderState.WORKING, layout.OrderState.FILLED)
     for slot, state in enumerate(states):
-        publish(executor, "orders", slot, UP, order_id=b"\xff" * 32, pair_tag=MARKET,
+        publish(executor, "orders", slot, UP, order_id=b"\0" + b"\xff" * 30, pair_tag=MARKET,
                 px_e9=440_000_000, qty_e9=20 * E9, side=layout.Side.BUY, state=state)  # fmt: skip
     for number in range(1, 31):
         publish(executor, "fills", 0, UP, fill_id=number, pair_tag=MARKET, px_e9=440_000_000,

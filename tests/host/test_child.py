@@ -7,8 +7,8 @@ from cache.layout import ProcessPhase, State
 from cache.segment import WriterSegment
 from host import child as module
 from host import family
-from host.child import Child, cause_of
-from host.config import load
+from host.child import Child, cause_of, child_environ
+from host.config import DEFAULT_PATH, load
 from host.roles import Part
 
 NS_PER_S = 10**9
@@ -53,7 +53,7 @@ def test_a_child_is_started_with_its_command_line_and_knows_its_parent(child):
     (process,) = FakeProcess.made
     assert process.command == ("program", "word")
     assert process.options["env"][family.VARIABLE] == str(module.os.getpid())
-    assert process.options["start_new_session"], "Ctrl-C must reach the supervisor alone"
+    assert process.options["process_group"] == 0, "Ctrl-C must reach the supervisor alone"
     assert child.row() == (4242, 1000, 0, 0, ProcessPhase.STARTING)
 
 
@@ -154,3 +154,16 @@ def test_a_log_file_is_begun_anew_at_its_limit(tmp_path, namespace):
 )
 def test_an_exit_is_named(code, word):
     assert cause_of(code) == word
+
+
+def test_the_modules_of_a_child_are_compiled_once_and_its_settings_are_our_own():
+    own = {"PENSTOCK_HOST_NAMESPACE": "mine", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "/lib"}
+    environ = child_environ(own)
+    assert "PYTHONDONTWRITEBYTECODE" not in environ
+    assert environ["PENSTOCK_HOST_NAMESPACE"] == "mine"
+    assert environ["PYTHONPATH"].split(":") == [str(DEFAULT_PATH.parent), "/lib"]
+
+
+@pytest.mark.parametrize(("own", "count"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "2"}, "2")])
+def test_a_child_has_no_threads_for_algebra_but_those_it_is_given(own, count):
+    assert child_environ(own)["OPENBLAS_NUM_THREADS"] == count

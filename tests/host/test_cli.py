@@ -37,17 +37,97 @@ def test_every_command_has_help_with_an_example(words, capsys):
     assert f"example: penstock {' '.join(words)}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [[], ["nonsense"], ["status", "--nonsense"], ["shm"]])
-def test_wrong_usage_is_exit_2(words):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(words)
-    assert ended.value.code == 2
+def error_of(capsys, code):
+    """The one JSON line that says an error, with its shape checked."""
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    (line,) = out.splitlines()
+    found = json.loads(line)
+    assert list(found) == ["error"]
+    assert list(found["error"]) == ["code", "name", "message", "faults"]
+    assert found["error"]["code"] == code
+    return found["error"]
+
+
+WRONG = [
+    [],
+    ["nonsense"],
+    ["status", "--nonsense"],
+    ["shm"],
+    *(["up", "--duration", text] for text in ("nan", "inf", "-1", "0", "soon", "1e99")),
+    *(["top", "--interval", text] for text in ("nan", "-1", "inf")),
+    ["top", "--count", "0"],
+    ["top", "--count", "-1"],
+    *(["down", "--timeout", text] for text in ("-1", "nan", "inf")),
+    ["shm", "dump", "--slot", "-1"],
+    ["shm", "dump", "--history", "0"],
+    ["shm", "dump", "executor.paper", "--slot", "1"],
+    ["shm", "dump", "executor.paper", "--history", "2"],
+    ["shm", "dump", "executor.paper", "--board", "nonsense"],
+    ["shm", "dump", "executor.paper", "--board", "fills", "--slot", "1"],
+    ["shm", "dump", "feed.nonsense"],
+    ["shm", "dump", "../../etc/passwd"],
+]
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_wrong_usage_is_exit_2_with_a_reason_and_never_a_traceback(filled, words, capsys):
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.strip()
+    assert "Traceback" not in err
+    assert cli.main([*words, "--json"]) == 2
+    assert error_of(capsys, 2)["name"] == "USAGE"
+
+
+COMMANDS = [
+    ["up"],
+    ["down"],
+    ["status"],
+    ["top", "--count", "1"],
+    ["shm", "dump"],
+    ["shm", "check"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_refuses_a_configuration_it_cannot_read(words, tmp_path, capsys):
+    bad = {
+        "absent": None, "folder": None, "large": b"#" * (2 << 20), "bytes": b"a = '\xff'",
+        "syntax": b"[host", "value": b"[sim]\nport = 0",
+    }  # fmt: skip
+    (tmp_path / "folder").mkdir()
+    for name, content in bad.items():
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        assert cli.main([*words, "--config", str(path)]) == 2
+        out, err = capsys.readouterr()
+        assert (out, "Traceback" in err) == ("", False)
+        assert cli.main([*words, "--json", "--config", str(path)]) == 2
+        (fault,) = error_of(capsys, 2)["faults"]
+        assert fault in err
+        assert str(path) in fault or fault.startswith("sim.port is 0")
 
 
 def test_bad_configuration_is_exit_2(monkeypatch, capsys):
     monkeypatch.setenv("PENSTOCK_HOST_IDLE", "sleep")
     assert cli.main(["status"]) == 2
     assert "host.idle" in capsys.readouterr().err
+
+
+def test_a_fault_is_json_too(capsys):
+    assert cli.main(["shm", "dump", "sim", "--json"]) == 1
+    assert "does not exist" in error_of(capsys, 1)["message"]
+
+
+def test_an_error_of_nobody_has_its_traceback_on_stderr_and_json_on_stdout(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "load", lambda path: 1 // 0)
+    assert cli.main(["status", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"]["message"].startswith("ZeroDivisionError")
+    assert "Traceback" in err
 
 
 def test_status_of_a_live_family_is_0_and_prints_its_tables(beating, capsys):
@@ -114,9 +194,14 @@ def test_dump_names_the_segments_shows_one_and_its_records(filled, capsys):
     assert len(json.loads(capsys.readouterr().out)) == 2
 
 
-def test_dump_of_what_is_not_there_is_1_and_says_so(capsys):
-    assert cli.main(["shm", "dump", "feed.absent"]) == 1
+def test_dump_of_what_does_not_run_is_1_and_says_so(capsys):
+    assert cli.main(["shm", "dump", "feed.binance.0"]) == 1
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_dump_of_a_role_that_nobody_has_names_those_there_are(filled, capsys):
+    assert cli.main(["shm", "dump", "feed.absent"]) == 2
+    assert "'feed.absent': write one of executor.paper, feed.binance.0" in capsys.readouterr().err
 
 
 def test_down_removes_what_is_left_over(namespace, capsys):

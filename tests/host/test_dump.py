@@ -18,7 +18,8 @@ def test_the_newest_record_of_each_used_slot_is_shown(filled):
     rows = list(board_rows(segment.board("orders")))
     assert [row["slot"] for row in rows] == [0, 1]
     assert rows[0]["px_e9"] == 440_000_000
-    assert rows[0]["order_id"] == "ff" * 32, "bytes that are no text are digits"
+    assert rows[0]["order_id"] == "00" + "ff" * 30 + "00", "an id keeps its zeros"
+    assert next(board_rows(segment.board("fills")))["order_id"] == ""
     assert len(rows[0]["tag"]) == 16
     assert not any(name.startswith("reserved") for name in rows[0])
 

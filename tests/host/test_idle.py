@@ -1,7 +1,7 @@
 import pytest
 
 from host import idle
-from host.idle import PARK_MAX_NS, SLEEP_STEP_NS, Park, Spin, Yield, make_idle
+from host.idle import PARK_MAX_NS, SLEEP_STEP_NS, Park, Spin, Yield, make_idle, until_next
 
 
 class Waits:
@@ -79,3 +79,29 @@ def test_the_list_of_bells_may_become_empty_and_the_process_still_looks(slept, m
     parked.arm()
     parked.idle(0)
     assert slept == [SLEEP_STEP_NS / 1e9]
+
+
+def test_timers_on_the_same_grid_fire_together():
+    """Seen on a loop whose clock is a number: nothing waits."""
+    fired = []
+
+    async def sleep(delay_s):
+        fired.append(round((clock[0] + delay_s) * 1e3))
+
+    class Loop:
+        def time(self):
+            return clock[0]
+
+    clock = [0.0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(idle.asyncio, "sleep", sleep)
+        patch.setattr(idle.asyncio, "get_running_loop", Loop)
+        for clock[0] in (12.301, 12.399, 12.4, 7_200.1):
+            drive(until_next(100))
+    assert fired == [12_400, 12_400, 12_500, 7_200_200]
+
+
+def drive(coroutine):
+    """Run a coroutine that waits for nothing."""
+    with pytest.raises(StopIteration):
+        coroutine.send(None)

@@ -9,6 +9,7 @@ from cache.errors import AlreadyRunning, LayoutMismatch, SegmentMissing
 from cache.layout import State
 from cache.segment import ReaderSegment, WriterSegment
 from host import family, process
+from host.arguments import UsageError
 from host.config import ConfigError, load
 from host.process import Frame, claim, guarded, run_role
 
@@ -52,6 +53,29 @@ def test_exceptions_become_exit_codes(error, code, capsys):
 def test_what_main_returns_is_the_exit_code():
     assert guarded(lambda: 0) == 0
     assert guarded(lambda: 4) == 4
+
+
+def test_usage_is_an_exit_code_and_a_program_is_told_in_its_own_way(capsys):
+    told = []
+
+    def main():
+        raise UsageError("so")
+
+    assert guarded(main, lambda code, error: told.append((code, str(error)))) == 2
+    assert told == [(2, "so")]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_role_may_stand_in_the_configuration_and_is_what_the_logs_say(namespace, monkeypatch):
+    monkeypatch.setattr(faulthandler, "enable", lambda: None)
+    monkeypatch.setattr(process.log.SINK, "role", "")
+    monkeypatch.setattr(process.log.SINK, "level", process.log.ERROR)
+    monkeypatch.setenv("PENSTOCK_HOST_NAMESPACE", namespace)
+    monkeypatch.setenv("PENSTOCK_HOST_LOG_LEVEL", "error")
+    process.begin(lambda config: config.strategy.role)
+    assert process.log.SINK.role == "strategy.maker"
+    process.begin("sim")
+    assert process.log.SINK.role == "sim"
 
 
 class Scripted:
@@ -126,6 +150,18 @@ def test_heartbeats_are_jittered_between_once_and_twice_the_interval(segment, co
         gaps.append(frame.due_ns - now_ns)
     assert all(100_000_000 <= gap <= 200_000_000 for gap in gaps)
     assert len(set(gaps)) > 50
+
+
+def test_the_collector_is_left_alone_until_a_process_has_settled(segment, config, monkeypatch):
+    frame, frozen = Frame(segment, config), []
+    monkeypatch.setattr(process.gc, "freeze", lambda: frozen.append(1))
+    born_ns = frame._born_ns
+    for now_ns in (born_ns, born_ns + process.SETTLE_NS):
+        frame.housekeep(now_ns)
+    assert not frozen
+    for later_ns in (1, 2):
+        frame.housekeep(born_ns + process.SETTLE_NS + later_ns)
+    assert frozen == [1]
 
 
 def test_a_late_heartbeat_is_counted(segment, config, namespace):

@@ -34,3 +34,11 @@ def test_names_follow_the_configuration():
     roles = [part.role for part in plan(load(environ=environ))]
     assert "strategy.other" in roles
     assert "executor.second" in roles
+
+
+def test_a_replay_is_checked_before_anything_starts():
+    checks = {part.role: part.check for part in plan(load(environ={}), "/etc/mine.toml")}
+    assert not any(checks.values())
+    replay = {"PENSTOCK_SIM_MODE": "replay", "PENSTOCK_SIM_RECORDINGS": '["x"]'}
+    (check,) = filter(None, (part.check for part in plan(load(environ=replay), "/etc/mine.toml")))
+    assert check[1:] == ("-m", "sim", "--check", "--config", "/etc/mine.toml")

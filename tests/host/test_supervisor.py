@@ -1,14 +1,16 @@
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from cache.board import Miss
 from cache.layout import ProcessPhase
-from cache.segment import ReaderSegment, WriterSegment
+from cache.segment import ReaderSegment, WriterSegment, roles
 from host import supervisor as module
+from host.arguments import UsageError
 from host.config import load
 from host.roles import Part
-from host.supervisor import BOARDS, SignalWait, Supervisor, main
+from host.supervisor import BOARDS, SignalWait, Supervisor, check, main, supervise
 from host.view import PlainView
 
 PARTS = (
@@ -27,6 +29,7 @@ class FakeChild:
         self.part, self.phase = part, ProcessPhase.STOPPED
         self.hung_count = self.restart_count = 0
         self.due = False
+        self.retry_ns = 0
         self.story = []
 
     def row(self):
@@ -110,6 +113,41 @@ def test_hangs_restarts_and_failures_are_counted(made, namespace):
     assert found["supervisor_processes_hung"] == 1
     assert found["supervisor_processes_restarted"] == 1
     assert found["supervisor_processes_failed"] == 1
+
+
+def test_the_next_look_is_soon_while_a_process_starts_and_at_the_time_of_a_restart(made):
+    assert made.due_ns() == 0, "nothing is due but the housekeeping"
+    made.poll(0)
+    began_ns = module.monotonic_ns()
+    assert 0 < made.due_ns() - began_ns < NS_PER_S
+    made._children[0].phase = ProcessPhase.BACKOFF
+    made._children[0].retry_ns = 77
+    assert made.due_ns() == 77
+
+
+def test_a_log_directory_that_cannot_be_used_is_refused_and_nothing_is_left(namespace, tmp_path):
+    (tmp_path / "file").write_text("")
+    environ = {"PENSTOCK_SUPERVISOR_LOG_DIR": str(tmp_path / "file" / "run")}
+    config = load(environ=environ | {"PENSTOCK_HOST_NAMESPACE": namespace})
+    with pytest.raises(UsageError, match=r"log_dir, .*/run, cannot be used \(Not a directory\)"):
+        supervise(config, PARTS, look="live")
+    assert roles(namespace) == []
+    assert module.signal.set_wakeup_fd(-1) == -1
+
+
+def test_what_could_not_run_is_refused_with_its_own_words(monkeypatch):
+    asked = []
+
+    def run(command, **options):
+        asked.append(command)
+        return SimpleNamespace(returncode=2, stderr="no such file\n")
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+    check(PARTS)
+    assert asked == []
+    with pytest.raises(UsageError, match="sim cannot run: no such file"):
+        check((Part("sim", ("a",), 0, 3, ("a", "--check")),))
+    assert asked == [("a", "--check")]
 
 
 def test_a_signal_ends_the_wait():

@@ -1,9 +1,29 @@
+import io
+import mmap
 import os
 import struct
 
-from cache.layout import HEADER_AT, State, tag_of
-from cache.segment import ReaderSegment, WriterSegment, segment_path
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from cache.layout import (
+    BBO,
+    HEADER_AT,
+    INSTRUMENT,
+    PAIR_BBO,
+    BoardSpec,
+    Flag,
+    State,
+    tag_of,
+)
+from cache.segment import ReaderSegment, WriterSegment, roles, segment_path
+from host.dump import board_rows, render, segment_rows
+from host.show import screen, status_line
 from host.survey import FILLS_SHOWN, Survey, check
+from tests.system.damage import damages, spoil
 
 E9 = 10**9
 NOW_NS = 5_000_000_000_000
@@ -116,3 +136,102 @@ def test_what_was_published_while_the_survey_read_is_new_and_not_of_the_future(f
     far = Survey(filled).take(NOW_NS - 10 * E9, WALL_NS)
     assert {row.liveness for row in far.processes} == {"STALLED"}
     assert far.books[0].age_ms < -9000
+
+
+def page(picture):
+    """Everything that is ever made of a picture; the page as text."""
+    msgspec.json.encode(picture)
+    console = Console(file=io.StringIO(), width=300, force_terminal=True)
+    console.print(screen(picture, counters=True))
+    status_line(picture)
+    return console.file.getvalue()
+
+
+class Foreign:
+    """A segment that somebody else writes into, too."""
+
+    def __init__(self, namespace, role):
+        with open(segment_path(namespace, role), "r+b") as file:
+            self.map = mmap.mmap(file.fileno(), 0)
+        self._view = memoryview(self.map)
+        self._reader = ReaderSegment.attach(role, namespace=namespace)
+        self.places = self._reader.places
+
+    def close(self):
+        self._view.release()
+        self.map.close()
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_whatever_lies_in_memory_is_shown_without_a_word_of_python(filled, data):
+    for role in roles(filled):
+        foreign = Foreign(filled, role)
+        for board, place in foreign.places().items():
+            if data.draw(st.booleans()):
+                slot = data.draw(st.integers(0, min(2, place.spec.slot_count) - 1))
+                keep = data.draw(st.sampled_from(((), ("tag", "incarnation"))))
+                spoil(foreign, board, slot, data.draw(damages(board, keep=keep)))
+        foreign.close()
+    text = page(Survey(filled).take(NOW_NS, WALL_NS))
+    assert "\x1b]" not in text
+    for role in roles(filled):
+        found = ReaderSegment.attach(role, namespace=filled)
+        with open(found.path, "rb") as file:
+            segment_rows(found, file.read(320))
+        for board in found.places():
+            for history in (1, 4):
+                "".join(render(board_rows(found.board(board), history=history)))
+
+
+def test_text_in_memory_is_shown_as_it_is_and_steers_no_terminal(filled):
+    foreign = Foreign(filled, "feed.polymarket.0")
+    evil = b"[/red]\x1b]0;evil\x07[bold]"
+    spoil(foreign, "instruments", 0, {"slug": evil})
+    spoil(foreign, "instruments", 1, {"slug": evil})
+    foreign.close()
+    assert "evil" not in page(Survey(filled).take(NOW_NS, WALL_NS)), "no such market"
+    foreign = Foreign(filled, "supervisor")
+    spoil(foreign, "processes", 0, {"name": b"feed.binance.0"})
+    foreign.close()
+    foreign = Foreign(filled, "feed.polymarket.0")
+    for slot in (0, 1):
+        spoil(foreign, "instruments", slot, {"slug": b"[/red]" + bytes(66)})
+    foreign.close()
+    assert "[/red]" in page(Survey(filled).take(NOW_NS, WALL_NS))
+
+
+@pytest.mark.parametrize("record", [BBO, PAIR_BBO])
+def test_a_segment_without_the_boards_of_its_role_is_a_row_and_no_hole(namespace, record):
+    boards = (BoardSpec("instruments", INSTRUMENT, 2, 4), BoardSpec("pair_bbo", record, 1, 4))
+    made = WriterSegment.create("feed.polymarket.0", boards, namespace=namespace)
+    picture = Survey(namespace).take(NOW_NS, WALL_NS)
+    (row,) = picture.processes
+    wrong = record is BBO
+    assert ("board 'pair_bbo' holds bbo, must hold pair_bbo" in row.error) is wrong
+    assert "feed.polymarket.0" in page(picture)
+    made.close()
+
+
+def test_a_position_that_its_executor_does_not_know_says_so(filled):
+    foreign = Foreign(filled, "executor.paper")
+    spoil(foreign, "positions", 0, {"flags": int(Flag.SUSPECT).to_bytes(4, "little")})
+    foreign.close()
+    picture = Survey(filled).take(NOW_NS, WALL_NS)
+    assert not picture.positions[0].is_known
+    assert "UNKNOWN" in page(picture)
+
+
+def test_a_token_whose_market_is_gone_is_named_by_its_number(filled):
+    for slot in (0, 1):
+        foreign = Foreign(filled, "feed.polymarket.0")
+        spoil(foreign, "instruments", slot, {"id": bytes(80)})
+        foreign.close()
+    foreign = Foreign(filled, "executor.paper")
+    spoil(foreign, "orders", 0, {"outcome_index": b"\x01"})
+    foreign.close()
+    picture = Survey(filled).take(NOW_NS, WALL_NS)
+    assert picture.orders[0].outcome == "second"
+    assert picture.fills[0].outcome == "first"

@@ -1,11 +1,9 @@
-import os
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache import segment
 from cache.counters import Counter
 from cache.segment import WriterSegment
 from host import clock
@@ -16,13 +14,10 @@ HOUR_NS = 3_600_000_000_000
 
 
 @pytest.fixture
-def namespace(monkeypatch):
-    name = f"test-{os.getpid()}-{time.monotonic_ns() % 10**9}"
-    monkeypatch.setenv("PENSTOCK_HOST_NAMESPACE", name)
-    yield name
+def namespace(namespace, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_HOST_NAMESPACE", namespace)
+    yield namespace
     clock.set_behind_ns(0)
-    for role in segment.roles(name):
-        segment.remove(role, namespace=name)
 
 
 def say_behind(namespace, shift_ns):

@@ -139,6 +139,21 @@ class FakeSource:
         known = b'{"u":7,"s":"BTCUSDT","b":"1.0","B":"2.0","a":"3.0","A":"4.0"}'
         return known if symbol == "BTCUSDT" else None
 
+    def depth(self, symbol, limit):
+        if symbol != "BTCUSDT":
+            return None
+        bids = [["1.0", "2.0"], ["0.9", "5.0"]]
+        return {"lastUpdateId": 7, "bids": bids[:limit], "asks": [["3.0", "4.0"]]}
+
+    def candles(self, symbol, limit, *, start_s=None, end_s=None):
+        return [[limit, start_s, end_s]] if symbol == "BTCUSDT" else None
+
+    def rules(self, symbol):
+        return {"symbol": symbol, "filters": []} if symbol in self.symbols() else None
+
+    def symbols(self):
+        return ("BTCUSDT", "ETHUSDT")
+
     def describe(self, wall_ns):
         return {"mode": "fake"}
 

@@ -99,6 +99,20 @@ def test_the_informed_take_what_is_stale_and_nothing_else():
     assert 600 < sell.limit <= 700
 
 
+def test_nobody_knows_of_a_step_at_once_and_the_informed_know_first():
+    ms, path = 1_000_000, [0.5] * 10 + [0.9] * 10  # It steps at 1000 ms.
+    fair = FairPath(0, path, path)
+    makers, takers = Makers(Random(3), fair), Takers(Random(3), fair)
+    told = {
+        who: next(at_ms for at_ms in range(0, 2000, 5) if knows(at_ms * ms))
+        for who, knows in {
+            "informed": lambda at_ns: takers.informed(at_ns, book_at(490, 510), COARSE),
+            "makers": lambda at_ns: makers.fair_at(at_ns) > 800,
+        }.items()
+    }
+    assert 1100 <= told["informed"] < told["makers"] <= 1400
+
+
 def test_chance_takes_both_sides_near_the_touch():
     takers, book = Takers(Random(2), sure(0.5)), book_at(500, 510)
     orders = [takers.by_chance(book, COARSE) for _ in range(400)]

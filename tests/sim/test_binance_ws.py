@@ -10,7 +10,7 @@ import pytest
 from sim.binance_ws import STREAMS_MAX, BinanceChannel, wrap
 from sim.channel import NS
 from sim.client import Tally
-from sim.frames import SimFrame
+from sim.frames import BN_DEPTH, SimFrame
 from sim.garbage import make
 
 TICKER = "btcusdt@bookTicker"
@@ -165,3 +165,21 @@ def test_garbage_that_parses_is_put_where_data_goes(spoken):
 
 def test_the_envelope_is_the_venues():
     assert wrap("a@b", b"{}") == b'{"stream":"a@b","data":{}}'
+
+
+def test_frames_of_one_stream_can_be_lost_and_no_others(spoken):
+    depth = "btcusdt@depth@100ms"
+    client = combined(spoken, TICKER, depth)
+    spoken.channel.losing[depth] = 1
+    for number in (1, 2):
+        spoken.channel.publish(SimFrame(0, BN_DEPTH, ("BTCUSDT",), b'{"u":%d}' % number))
+        spoken.channel.publish(ticker(number))
+    kept = [(one["stream"], one["data"]["u"]) for one in client.take_json()]
+    assert kept == [(TICKER, 1), (depth, 2), (TICKER, 2)]
+    assert spoken.channel.tally.frames_withheld == 1
+
+
+def test_garbage_is_made_of_a_frame_that_every_client_takes(spoken):
+    spoken.channel.publish(ticker(3))
+    spoken.channel.publish(SimFrame(0, BN_DEPTH, ("BTCUSDT",), b"{}"))
+    assert spoken.channel.sample == b'{"u":3}'

@@ -74,6 +74,15 @@ def test_counts_and_times_reach_the_faults(stage):
     assert stage.channels["polybolt"].faults.is_active
 
 
+def test_the_frames_of_one_binance_stream_can_be_lost(stage):
+    assert stage.do("lose", stream="btcusdt@depth@100ms", count=2) == 1
+    binance = stage.channels["binance"]
+    assert binance.losing == {"btcusdt@depth@100ms": 2}
+    assert not any(channel.faults.lose_count for channel in stage.channels.values())
+    stage.do("reset")
+    assert binance.losing == {}
+
+
 def test_dropping_aborts_or_closes(stage):
     stage.do("drop", channel="polymarket")
     assert stage.clients["polymarket"].closed is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -184,6 +185,51 @@ def test_frames_of_a_batch_come_in_the_venues_order(life):
             within[event["timestamp"]] = rank
     stamps = [int(e["timestamp"]) for e in events if e["event_type"] in BATCH]
     assert stamps == sorted(stamps)
+
+
+def test_a_few_batches_are_torn_by_milliseconds_and_the_others_leave_at_once(life):
+    _, _, frames = life
+    times = {}
+    for frame in frames:
+        event = json.loads(frame.payload)
+        if event["event_type"] in BATCH:
+            times.setdefault(event["timestamp"], []).append(frame.t_ns)
+    gaps = [
+        max(after - before for before, after in pairwise(batch))
+        for batch in times.values()
+        if len(batch) > 2
+    ]
+    torn = [gap for gap in gaps if gap > 300_000]
+    assert 0.03 < len(torn) / len(gaps) < 0.10
+    assert 2_000_000 < max(torn) <= 2_600_000
+    assert {gap for gap in gaps if gap <= 300_000} == {25_000}
+
+
+class Clocked:
+    """A fair value that notes how old each value is that somebody asks for."""
+
+    def __init__(self):
+        self.market = None
+        self.ages_ms = {"maker": set(), "best": set()}
+
+    def _note(self, who, at_ns):
+        self.ages_ms[who].add((self.market._next_ns - at_ns) // 1_000_000)
+        return 0.5
+
+    def maker(self, at_ns):
+        return self._note("maker", at_ns)
+
+    def best(self, at_ns):
+        return self._note("best", at_ns)
+
+
+def test_whoever_acts_sees_the_fair_value_a_latency_late():
+    _, _, contract = world(5)
+    fair = Clocked()
+    fair.market = Market(5, contract, fair, PARAMS)
+    fair.market.run((START_S + 60) * NS, [])
+    (informed,), (makers,) = fair.ages_ms["best"], fair.ages_ms["maker"]
+    assert 100 <= informed < makers <= 400
 
 
 def test_a_trade_takes_from_the_book_and_is_printed_some_forty_ms_later(life):

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from feeds.gamma_wire import parse_event, parse_market
-from sim.frames import BN_TICKER, BN_TRADE, BOLT_TWAP, PM_MARKET
+from sim.frames import BN_DEPTH, BN_TICKER, BN_TRADE, BOLT_TWAP, PM_MARKET
 from sim.model import Model, ModelParams
 from venue.decimals import parse_long_e9
 
@@ -41,7 +41,7 @@ def test_frames_come_in_order_on_all_channels_after_the_start(whole):
     assert [f.t_ns for f in frames] == sorted(f.t_ns for f in frames)
     assert at(-4) < frames[0].t_ns
     assert frames[-1].t_ns <= at(10)
-    assert {f.channel for f in frames} == {PM_MARKET, BN_TICKER, BN_TRADE, BOLT_TWAP}
+    assert {f.channel for f in frames} == {PM_MARKET, BN_TICKER, BN_TRADE, BN_DEPTH, BOLT_TWAP}
 
 
 @pytest.mark.parametrize("step_ns", [2_000_000, 33_333_333, 7 * NS])
@@ -94,6 +94,7 @@ def test_a_killed_venue_comes_back_with_the_same_books(whole):
             assert again.book(token) == model.book(token)
     assert again.twap_points(60) == model.twap_points(60)
     assert again.book_ticker("BTCUSDT") == model.book_ticker("BTCUSDT")
+    assert again.candles("BTCUSDT", 200) == model.candles("BTCUSDT", 200)
 
 
 def test_markets_exist_before_they_run_and_are_forgotten_after():
@@ -172,6 +173,7 @@ def test_a_market_of_the_catalogue_is_whole_for_a_client():
     assert model.gamma_event("nonsense") is None
     assert model.book("12") is None
     assert model.book_ticker("ETHUSDT") is None
+    assert model.candles("ETHUSDT", 5) is None
 
 
 def test_settlement_is_that_of_the_points_sent():

@@ -63,3 +63,15 @@ def test_a_clock_that_goes_back_gives_nothing_and_a_long_pause_is_jumped_over():
     assert made.due(START + 2 * JUMP_NS + S)
     assert made.venue_ns(5) == 5
     assert made.describe(0)["mode"] == "model"
+
+
+def test_the_past_has_candles_and_the_symbol_its_rules(venue):
+    rows = venue.candles("BTCUSDT", 127)
+    assert [row[0] // 1000 for row in rows] == list(range(START // S - 126, START // S + 1))
+    assert (
+        venue.candles("BTCUSDT", 5, start_s=START // S - 400)[0][0] == START // S * 1000 - 400_000
+    )
+    assert venue.candles("ETHUSDT", 127) is None
+    assert venue.symbols() == ("BTCUSDT",)
+    assert venue.rules("BTCUSDT")["symbol"] == "BTCUSDT"
+    assert venue.rules("ETHUSDT") is None

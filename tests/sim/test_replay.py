@@ -204,3 +204,28 @@ def test_a_real_pair_of_recordings_plays_untouched_to_its_end(recordings_at):
         expected = [one.payload for one in frames(path)][1:]
         venue = "bn." if "binance" in str(path) else "pm."
         assert [one.payload for one in found if one.channel.startswith(venue)] == expected
+
+
+def test_what_was_played_of_the_trades_has_candles(tmp_path):
+    start_ms = 1_723_161_600_000
+    lines = [f'{start_ms * 10**6} {{"stream":"btcusdt@bookTicker","data":{{"s":"BTCUSDT"}}}}']
+    for offset_ms, price in ((100, "10.0"), (900, "11.0"), (2_100, "12.0"), (4_000, "13.0")):
+        trade = {"e": "trade", "s": "BTCUSDT", "T": start_ms + offset_ms - 40, "p": price, "q": "1"}
+        frame = json.dumps({"stream": "btcusdt@trade", "data": trade | {"m": True}})
+        at_ns = (start_ms + offset_ms) * 10**6
+        lines.append(f"{at_ns} {frame}".replace(": ", ":").replace(", ", ","))
+    path = tmp_path / "spot.dat"
+    path.write_text("\n".join(lines))
+    replay = source(path)
+    assert replay.candles("BTCUSDT", 127) == [], "nothing was played yet"
+    assert replay.candles("ETHUSDT", 127) is None
+    replay.due(NOW + 2_500_000_000)
+    rows = replay.candles("BTCUSDT", 127)
+    assert [(row[0] - start_ms, row[4], row[8]) for row in rows] == [
+        (0, "11.00000000", 2), (1_000, "11.00000000", 0), (2_000, "12.00000000", 1),
+    ]  # fmt: skip
+    replay.due(NOW + 5 * S)
+    assert [row[4] for row in replay.candles("BTCUSDT", 1)] == ["13.00000000"]
+    assert replay.symbols() == ("BTCUSDT",)
+    assert replay.rules("BTCUSDT")["symbol"] == "BTCUSDT"
+    assert replay.rules("ETHUSDT") is None

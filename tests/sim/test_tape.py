@@ -78,3 +78,59 @@ def test_the_form_is_that_of_the_recording(tape, recordings_at):
         assert [type(value) for value in left.values()] == [type(v) for v in right.values()]
         assert json.dumps(left, separators=(",", ":")).encode() == mine[channel]
         assert json.dumps(right, separators=(",", ":")).encode() == theirs[channel]
+
+
+def closes(rows):
+    return {row[0] // 1000: (row[4], row[8]) for row in rows}
+
+
+@pytest.mark.parametrize("at_s", [START // NS, START // NS // 300 * 300 + 3])
+def test_candles_are_those_of_the_trades_that_were_sent(tape, at_s):
+    """The second moment lies just behind the begin of a stretch of the price."""
+    at_ns, seconds = at_s * NS + NS // 2, range(at_s - 20, at_s + 1)
+    expected = {}
+    for frame in tape.frames(at_ns - 25 * NS, at_ns):
+        if frame.channel == BN_TRADE:
+            trade = json.loads(frame.payload)
+            _, count = expected.get(trade["T"] // 1000, ("", 0))
+            expected[trade["T"] // 1000] = trade["p"], count + 1
+    found = closes(tape.candles(at_ns, seconds))
+    assert list(found) == list(seconds), "also the one that runs"
+    for second in seconds:
+        if second in expected:
+            assert found[second] == expected[second]
+        else:
+            assert found[second] == (found[second - 1][0], 0)
+
+
+def test_candles_that_are_over_are_the_same_whenever_they_are_asked_for(tape):
+    at_s = START // NS
+    early = closes(tape.candles(START, range(at_s - 400, at_s)))
+    late = closes(tape.candles(START + 200 * NS, range(at_s - 400, at_s)))
+    assert list(early) == list(range(at_s - 400, at_s))
+    early.pop(at_s - 1), late.pop(at_s - 1)  # Its last trades were still on the wire.
+    assert early == late
+    assert tape.candles(START, range(0)) == []
+
+
+def test_another_start_of_the_same_seed_has_the_same_past(tape):
+    params = ModelParams()
+    other = BinanceTape(PricePath(1, params), params)
+    seconds = range(START // NS - 130, START // NS)
+    assert other.candles(START, seconds) == tape.candles(START, seconds)
+
+
+def test_a_trade_is_in_its_candle_from_when_it_is_sent(tape):
+    sent = [frame for frame in tape.frames(START, START + NS) if frame.channel == BN_TRADE][-1]
+    second = json.loads(sent.payload)["T"] // 1000
+    (before,) = tape.candles(sent.t_ns - 1, range(second, second + 1))
+    (after,) = tape.candles(sent.t_ns, range(second, second + 1))
+    assert after[8] == before[8] + 1
+
+
+def test_a_second_without_a_trade_has_the_price_of_the_one_before(tape):
+    at_s = START // NS
+    rows = tape.candles(START, range(at_s - 200, at_s))
+    quiet = next(at for at, row in enumerate(rows) if at and row[8] == 0)
+    second = rows[quiet][0] // 1000
+    assert tape.candles(START, range(second, second + 1)) == [rows[quiet]]

@@ -12,6 +12,7 @@ from cache.counters import CounterReader
 from cache.layout import E9, SettlementType, tag_of
 from cache.segment import WriterSegment
 from strategy.inputs import AccountFeed, Inputs, Look
+from strategy.link import LOOK_NS
 from strategy.runner import strategy_boards
 
 FAMILIES = frozenset({"btc-updown-5m"})
@@ -74,8 +75,8 @@ def test_a_slot_given_to_another_market_is_never_read_as_the_old_one(
     new = world.list_market(world.start_ns // E9 + 300, generation=1)
     look = inputs.look()
     assert set(look.markets) == {new}
-    book = look.markets[new].book
-    assert book in (Miss.OTHER_TAG, Miss.NEVER)
+    for read in (look.markets[new].book, look.markets[new].settlement):
+        assert read in (Miss.OTHER_TAG, Miss.NEVER)
     assert old != new
 
 
@@ -112,11 +113,11 @@ def test_read_retries_are_counted_in_our_own_segment(world: Any, inputs: Inputs)
     assert inputs.market_feed.boards is not None
     board = inputs.market_feed.boards.pair_bbo
     board.retry_count, board.busy_count = 3, 1
-    inputs.look()
+    inputs.refresh(2 * LOOK_NS)
     counted = CounterReader(world.segments["counts"]._words).all()
     assert counted["cache_read_retried"] == 3
     assert counted["cache_read_busy"] == 1
-    inputs.look()
+    inputs.refresh(4 * LOOK_NS)
     assert CounterReader(world.segments["counts"]._words).all() == counted
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as changed
 
 from cache.gate import Trust
 from cache.layout import E9, Provenance, Reason
@@ -72,7 +73,7 @@ def view(second: float = 100.0, **changes: Any) -> View:
     wall_ns = int((START + second) * NS)
     anchor = RunAnchor(NOW, wall_ns, run_id=1, strategy_id="maker", mode=RunMode.PAPER)
     good = View(anchor, MARKET, BOOK, REFERENCE, Basis(24.0, 4.0), STRIKE, 61_024 * E9, TwoSided())
-    return replace(good, **changes)
+    return changed(good, **changes)
 
 
 def run(seen: View, net_e9: int | None = 0, params: MakerParams = PARAMS) -> TargetQuotes:
@@ -91,8 +92,8 @@ def test_at_the_strike_a_flat_maker_quotes_around_one_half() -> None:
 
 @pytest.mark.parametrize("second", [-59.0, -30.0, 0.0, 100.0, 245.0, 289.0])
 def test_every_phase_quotes_and_a_higher_reference_quotes_higher(second: float) -> None:
-    low = run(view(second, reference=replace(REFERENCE, mid_px_e9=61_021 * E9)))
-    high = run(view(second, reference=replace(REFERENCE, mid_px_e9=61_027 * E9)))
+    low = run(view(second, reference=changed(REFERENCE, mid_px_e9=61_021 * E9)))
+    high = run(view(second, reference=changed(REFERENCE, mid_px_e9=61_027 * E9)))
     assert low.reason is high.reason is Reason.QUOTING
     assert low.fair_px_e9 < E9 // 2 < high.fair_px_e9
     assert low.quotes.bid_px_e9 < high.quotes.ask_px_e9
@@ -103,19 +104,19 @@ def test_every_phase_quotes_and_a_higher_reference_quotes_higher(second: float) 
     [
         (Reason.NO_MARKET, {"market": None}),
         (Reason.NO_BOOK, {"book": None}),
-        (Reason.NO_BOOK, {"book": replace(BOOK, trust=Trust.NEVER_SEEN)}),
-        (Reason.NO_BOOK, {"book": replace(BOOK, tick_e9=0)}),
-        (Reason.NO_STRIKE, {"market": replace(MARKET, window=None)}),
+        (Reason.NO_BOOK, {"book": changed(BOOK, trust=Trust.NEVER_SEEN)}),
+        (Reason.NO_BOOK, {"book": changed(BOOK, tick_e9=0)}),
+        (Reason.NO_STRIKE, {"market": changed(MARKET, window=None)}),
         (Reason.NO_STRIKE, {"strike": None}),
         (Reason.NO_STRIKE, {"strike": StrikeView(0, Provenance.UNKNOWN)}),
         (Reason.NO_STRIKE, {"strike": StrikeView(61_000 * E9, Provenance.PROXY)}),
-        (Reason.OUTSIDE_WINDOW, {"book": replace(BOOK, trust=Trust.RESOLVED)}),
+        (Reason.OUTSIDE_WINDOW, {"book": changed(BOOK, trust=Trust.RESOLVED)}),
         (Reason.NO_REFERENCE, {"reference": None}),
-        (Reason.NO_REFERENCE, {"reference": replace(REFERENCE, trust=Trust.NOT_SUBSCRIBED)}),
-        (Reason.NO_REFERENCE, {"reference": replace(REFERENCE, mid_px_e9=0)}),
+        (Reason.NO_REFERENCE, {"reference": changed(REFERENCE, trust=Trust.NOT_SUBSCRIBED)}),
+        (Reason.NO_REFERENCE, {"reference": changed(REFERENCE, mid_px_e9=0)}),
         (Reason.NO_REFERENCE, {"basis": None}),
-        (Reason.NO_VOLATILITY, {"reference": replace(REFERENCE, sigma_e9=0)}),
-        (Reason.NO_VOLATILITY, {"reference": replace(REFERENCE, sample_count=19)}),
+        (Reason.NO_VOLATILITY, {"reference": changed(REFERENCE, sigma_e9=0)}),
+        (Reason.NO_VOLATILITY, {"reference": changed(REFERENCE, sample_count=19)}),
     ],
 )
 def test_what_is_missing_is_not_quoted_on_and_says_so(
@@ -133,34 +134,34 @@ BAD = [trust for trust in Trust if Trust.NEVER_SEEN < trust < Trust.QUIET]
 
 @pytest.mark.parametrize("trust", [trust for trust in BAD if trust is not Trust.RESOLVED])
 def test_no_quote_rests_on_a_book_or_reference_that_is_not_trusted(trust: Trust) -> None:
-    old = replace(BOOK, last_trusted_ns=0)
-    got = run(view(book=replace(old, trust=trust), previous=STOOD))
+    old = changed(BOOK, last_trusted_ns=0)
+    got = run(view(book=changed(old, trust=trust), previous=STOOD))
     assert (got.reason, got.quotes) == (Reason.UNTRUSTED_BOOK, TwoSided())
-    got = run(view(book=old, reference=replace(REFERENCE, trust=trust), previous=STOOD))
+    got = run(view(book=old, reference=changed(REFERENCE, trust=trust), previous=STOOD))
     assert (got.reason, got.quotes) == (Reason.UNTRUSTED_REFERENCE, TwoSided())
 
 
 def test_quiet_is_quoted_on() -> None:
     quiet = view(
-        book=replace(BOOK, trust=Trust.QUIET), reference=replace(REFERENCE, trust=Trust.QUIET)
+        book=changed(BOOK, trust=Trust.QUIET), reference=changed(REFERENCE, trust=Trust.QUIET)
     )
     assert run(quiet).reason is Reason.QUOTING
 
 
 def test_a_short_suspect_keeps_what_rests_and_a_long_one_withdraws() -> None:
-    short = replace(BOOK, trust=Trust.SUSPECT, last_trusted_ns=NOW - PARAMS.keep_ns_max + 1)
+    short = changed(BOOK, trust=Trust.SUSPECT, last_trusted_ns=NOW - PARAMS.keep_ns_max + 1)
     got = run(view(book=short, previous=STOOD))
     assert (got.reason, got.quotes, got.keep) == (Reason.UNTRUSTED_BOOK, STOOD, True)
     assert got.valid_until_ns == NOW + 1
-    long = replace(short, last_trusted_ns=NOW - PARAMS.keep_ns_max)
+    long = changed(short, last_trusted_ns=NOW - PARAMS.keep_ns_max)
     assert run(view(book=long, previous=STOOD)).quotes.is_empty
-    worse = replace(REFERENCE, trust=Trust.STALE)
+    worse = changed(REFERENCE, trust=Trust.STALE)
     assert not run(view(book=short, reference=worse, previous=STOOD)).keep
     assert not run(view(book=short)).keep  # nothing rests
 
 
 def test_what_is_kept_does_not_outlive_the_window() -> None:
-    suspect = replace(BOOK, trust=Trust.SUSPECT, last_trusted_ns=NOW)
+    suspect = changed(BOOK, trust=Trust.SUSPECT, last_trusted_ns=NOW)
     got = run(view(289.9, book=suspect, previous=STOOD))
     assert got.keep
     assert got.valid_until_ns == NOW + NS // 10
@@ -204,11 +205,11 @@ def test_an_average_is_needed_only_while_one_is_formed(second: float, needs: boo
 
 
 def test_an_unknown_position_quotes_nothing() -> None:
-    assert run(view(), None).reason is Reason.HALTED
+    assert run(view(), None).reason is Reason.NO_POSITION
 
 
 def test_a_market_on_the_reference_itself_needs_no_basis() -> None:
-    candle = replace(MARKET, window=Window(WINDOW.start_ns, WINDOW.end_ns, 0), has_basis=False)
+    candle = changed(MARKET, window=Window(WINDOW.start_ns, WINDOW.end_ns, 0), has_basis=False)
     got = run(view(market=candle, basis=None, average_e9=None))
     assert got.reason is Reason.QUOTING
     assert got.reference_px_e9 == 61_024 * E9
@@ -221,20 +222,20 @@ def test_the_basis_is_taken_off_the_reference_and_off_the_average() -> None:
 
 def test_the_market_is_listened_to_where_it_says_something() -> None:
     listening = replace(PARAMS, market_weight=0.5)
-    high = replace(BOOK, bid_px_e9=59 * CENT, ask_px_e9=61 * CENT)
+    high = changed(BOOK, bid_px_e9=59 * CENT, ask_px_e9=61 * CENT)
     assert run(view(book=high), params=listening).fair_px_e9 > 54 * CENT
-    wide = replace(BOOK, bid_px_e9=40 * CENT, ask_px_e9=80 * CENT)
+    wide = changed(BOOK, bid_px_e9=40 * CENT, ask_px_e9=80 * CENT)
     assert run(view(book=wide), params=listening).fair_px_e9 == E9 // 2
-    one_sided = replace(BOOK, bid_px_e9=0)
+    one_sided = changed(BOOK, bid_px_e9=0)
     assert run(view(book=one_sided), params=listening).fair_px_e9 == E9 // 2
 
 
 def test_disagreement_widens_and_in_the_end_withholds() -> None:
     wary = replace(PARAMS, quote=replace(PARAMS.quote, widen_e9=E9 // 2))
-    high = replace(BOOK, bid_px_e9=53 * CENT, ask_px_e9=55 * CENT)
+    high = changed(BOOK, bid_px_e9=53 * CENT, ask_px_e9=55 * CENT)
     got = run(view(book=high, basis=Basis(24.0, 0.0)), params=wary)
     assert (got.quotes.bid_px_e9, got.quotes.ask_px_e9) == (47 * CENT, 54 * CENT)
-    far = replace(BOOK, bid_px_e9=70 * CENT, ask_px_e9=72 * CENT)
+    far = changed(BOOK, bid_px_e9=70 * CENT, ask_px_e9=72 * CENT)
     got = run(view(book=far), params=wary)
     assert (got.reason, got.quotes) == (Reason.NO_EDGE, TwoSided())
     assert got.fair_px_e9 == E9 // 2  # what was thought is shown all the same
@@ -251,7 +252,7 @@ def test_what_the_basis_leaves_open_widens_too() -> None:
 
 def test_a_fair_value_beyond_the_limits_is_not_quoted() -> None:
     rich = view(
-        reference=replace(REFERENCE, mid_px_e9=62_000 * E9), book=replace(BOOK, bid_px_e9=0)
+        reference=changed(REFERENCE, mid_px_e9=62_000 * E9), book=changed(BOOK, bid_px_e9=0)
     )
     got = run(rich)
     assert (got.reason, got.quotes) == (Reason.LIMIT, TwoSided())
@@ -266,12 +267,12 @@ def test_a_full_position_quotes_only_the_way_out() -> None:
 
 def test_a_shock_takes_the_hysteresis_away() -> None:
     wide = TwoSided(48 * CENT, 20 * E9, 52 * CENT, 20 * E9)
-    near = replace(REFERENCE, mid_px_e9=round(61_023.6 * E9))
+    near = changed(REFERENCE, mid_px_e9=round(61_023.6 * E9))
     calm = run(view(reference=near, previous=wide))
     assert calm.quotes.bid_px_e9 == 48 * CENT
-    low = replace(near, mid_px_e9=round(61_024.3 * E9))
+    low = changed(near, mid_px_e9=round(61_024.3 * E9))
     stood = run(view(reference=low, previous=calm.quotes))
-    shocked = run(view(reference=replace(low, shock_z_e9=-5 * E9), previous=calm.quotes))
+    shocked = run(view(reference=changed(low, shock_z_e9=-5 * E9), previous=calm.quotes))
     assert stood.quotes != shocked.quotes
 
 
@@ -295,8 +296,8 @@ def test_whatever_is_seen_a_quote_is_allowed_by_all_the_rules(
 ) -> None:
     seen = view(
         second,
-        book=replace(BOOK, trust=trusts[0]),
-        reference=replace(REFERENCE, trust=trusts[1], mid_px_e9=mid * E9, sigma_e9=sigma * E9),
+        book=changed(BOOK, trust=trusts[0]),
+        reference=changed(REFERENCE, trust=trusts[1], mid_px_e9=mid * E9, sigma_e9=sigma * E9),
         strike=StrikeView(61_000 * E9, provenance),
         previous=STOOD if stood else TwoSided(),
     )

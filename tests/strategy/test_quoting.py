@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as changed
 
 from strategy.quoting import (
     E9,
@@ -61,7 +62,7 @@ def test_a_bid_is_rounded_down_and_an_ask_up() -> None:
 
 @pytest.mark.parametrize("tick", [E9 // 10, CENT, E9 // 200, E9 // 400, E9 // 1000, E9 // 10_000])
 def test_every_tick_of_the_venue_is_kept_to(tick: int) -> None:
-    terms = TERMS._replace(tick_e9=tick)
+    terms = changed(TERMS, tick_e9=tick)
     got = ask_for(437_654_321, terms=terms)
     assert got.bid_px_e9 == (437_654_321 - CENT) // tick * tick
     assert got.ask_px_e9 == -(-(437_654_321 + CENT) // tick) * tick
@@ -174,7 +175,7 @@ def test_whatever_is_asked_no_quote_breaks_a_rule(
 ) -> None:
     wanted = wish(fair, params, doubt_e9=doubt, net_e9=held)
     previous = TwoSided(stood[0], E9, stood[1], E9)
-    terms = TERMS._replace(tick_e9=tick)
+    terms = changed(TERMS, tick_e9=tick)
     got = quote(wanted, terms, params, top=top, net_e9=held, previous=previous)
     band = params.hysteresis_e9 * tick // E9
     low, high = max(params.px_min_e9, tick), min(params.px_max_e9, E9 - tick)

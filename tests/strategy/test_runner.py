@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
+import sys
 import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from cache.counters import Counter, CounterReader
-from cache.layout import E9, Flag, Provenance, Reason, State, tag_of
+from cache.counters import Counter, CounterReader, Histogram
+from cache.layout import BBO, E9, Flag, Provenance, Reason, State, tag_of
 from cache.segment import WriterSegment
 from host.config import load
 from strategy.inputs import Inputs
 from strategy.link import LOOK_NS
 from strategy.params import StrategyParams, strategy_params
-from strategy.runner import SleepUntilDue, StrategyRunner, strategy_boards
+from strategy.runner import REST_NS, SleepUntilDue, StrategyRunner, strategy_boards
+from tests.system.damage import damages, spoil
 
 CENT = E9 // 100
 PARAMS = strategy_params(load(environ={}))
@@ -164,8 +170,8 @@ def fill_without_position(world: Any) -> None:
         (proxy_strike, Reason.NO_STRIKE),
         (few_samples, Reason.NO_VOLATILITY),
         (old_features, Reason.NO_VOLATILITY),
-        (booting_executor, Reason.HALTED),
-        (fill_without_position, Reason.HALTED),
+        (booting_executor, Reason.NO_POSITION),
+        (fill_without_position, Reason.NO_POSITION),
     ],
 )
 def test_what_breaks_withdraws_the_quotes_and_says_why(
@@ -283,7 +289,7 @@ def test_an_old_position_counts_only_once_the_new_executor_confirms_it(
     world.position(yes=10)
     assert maker.run() is Reason.QUOTING
     world.restart("executor.paper", world.EXECUTOR_BOARDS)
-    assert maker.run() is Reason.HALTED
+    assert maker.run() is Reason.NO_POSITION
     world.position(yes=10)
     assert maker.run() is Reason.QUOTING
 
@@ -384,3 +390,206 @@ def test_each_run_is_counted_and_so_is_each_quote_withheld(world: Any, maker: St
     maker.role.run()
     assert maker.count(Counter.strategy_ticks_run) == runs + 2
     assert maker.count(Counter.strategy_quotes_withheld) == withheld + 1
+
+
+FOREIGN = {
+    "feed.polymarket.0": {"instruments": 2, "pair_bbo": 1, "settlement": 1},
+    "feed.binance.0": {"instruments": 1, "bbo": 1, "features": 1, "samples": 1},
+    "executor.paper": {"positions": 1, "fills": 1},
+}
+"""Boards that others write, and how many slots of each are in use."""
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_whatever_others_write_it_goes_on_and_says_why_it_does_not_quote(
+    world: Any, data: st.DataObject
+) -> None:
+    world.close()
+    world.start_all()
+    world.position(yes=10)
+    maker = Strategy(world)
+    maker.run()
+    for _ in range(data.draw(st.integers(1, 5))):
+        role = data.draw(st.sampled_from(sorted(FOREIGN)))
+        board = data.draw(st.sampled_from(sorted(FOREIGN[role])))
+        slot = data.draw(st.integers(0, FOREIGN[role][board] - 1))
+        spoil(world.segments[role], board, slot, data.draw(damages(board)))
+        maker.run()
+    maker = maker.restart()
+    maker.run()
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(damages("quotes", keep=()))
+def test_whatever_its_predecessor_left_it_starts_and_quotes(
+    world: Any, damage: dict[str, bytes]
+) -> None:
+    world.close()
+    world.start_all()
+    maker = Strategy(world)
+    maker.run()
+    spoil(maker.segment, "quotes", 0, damage)
+    maker = maker.restart()
+    maker.run()
+    maker.role.on_halt(time.monotonic_ns())
+
+
+@pytest.mark.parametrize(
+    "damage", [{"flags": b"\x02"}, {"yes_qty_e9": b"\xff" * 8}, {"no_qty_e9": b"\xff" * 8}]
+)
+def test_a_position_that_its_executor_does_not_know_quotes_nothing(
+    world: Any, maker: Strategy, damage: dict[str, bytes]
+) -> None:
+    world.position(yes=10)
+    assert maker.run() is Reason.QUOTING
+    spoil(world.segments["executor.paper"], "positions", 0, damage)
+    assert maker.run() is Reason.NO_POSITION
+
+
+def test_a_strike_of_no_provenance_is_none(world: Any, maker: Strategy) -> None:
+    assert maker.run() is Reason.QUOTING
+    spoil(world.segments["feed.polymarket.0"], "settlement", 0, {"strike_provenance": b"\x09"})
+    assert maker.run() is Reason.NO_STRIKE
+
+
+# --- causes, rest, and that nothing changed ---------------------------------------------------
+
+
+def histogram_count(maker: Strategy, histogram: Histogram) -> int:
+    return int(CounterReader(maker.segment._words).buckets(histogram).sum())
+
+
+def test_quotes_name_the_newest_input_that_made_them_others(world: Any, maker: Strategy) -> None:
+    maker.run()
+    assert world.quotes().cause_ns == 0  # nothing came since a run before: there was none
+    world.book(47 * CENT, 49 * CENT)
+    world.reference(61_030)
+    newest = world.segments["feed.binance.0"].board("bbo").last(0)
+    maker.run()
+    got = world.quotes()
+    assert got.bid_px_e9 != 49 * CENT
+    assert got.cause_ns == newest.recv_ns
+    assert histogram_count(maker, Histogram.slot_to_quote_ns) == 1
+
+
+def test_renewed_quotes_and_those_that_time_or_a_position_changed_have_no_cause(
+    world: Any, maker: Strategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker.run()
+    before = world.quotes()
+    world.book()  # new, and changes nothing
+    ahead_ns = PARAMS.maker.valid_ns // 4
+    monkeypatch.setattr("strategy.runner.monotonic_ns", lambda: time.monotonic_ns() + ahead_ns)
+    maker.run()
+    renewed = world.quotes()
+    assert (renewed.version, renewed.cause_ns) == (before.version + 1, 0)
+    world.position(yes=90)
+    maker.run()
+    skewed = world.quotes()
+    assert skewed.bid_px_e9 != renewed.bid_px_e9
+    assert skewed.cause_ns == 0
+    assert histogram_count(maker, Histogram.slot_to_quote_ns) == 0
+
+
+def test_a_record_that_was_published_again_without_new_bytes_is_no_cause(
+    world: Any, maker: Strategy
+) -> None:
+    maker.run()
+    bbo = world.segments["feed.binance.0"].board("bbo")
+    last = bbo.last(0)
+    again = {name: getattr(last, name) for name in BBO.value_names} | {"flags": Flag.CROSSED}
+    bbo.publish(0, tuple(again.values()))
+    assert maker.run() is Reason.UNTRUSTED_REFERENCE
+    assert world.quotes().cause_ns == 0
+
+
+@pytest.mark.parametrize("bell_ns", [None, 2_000_000])
+def test_where_nothing_is_wanted_it_rests_until_something_new_comes(
+    world: Any, bell_ns: int | None
+) -> None:
+    params = replace(PARAMS, bell_interval_ns=bell_ns)
+    maker = Strategy(world, params)
+    world.settlement(0, Provenance.UNKNOWN)
+    maker.run()
+    ran_ns, tick_ns = maker.role._ran_ns, params.interval_ns
+    runs = [maker.role.poll(ran_ns + tick * tick_ns) for tick in (1, 2, 3, 4, 5)]
+    assert runs == [0, 0, 0, 1, 0]
+    if bell_ns is not None:
+        assert maker.role.due_ns() == ran_ns + 4 * tick_ns + REST_NS
+    world.settlement()
+    assert maker.role.poll(ran_ns + 6 * tick_ns) == 1
+    assert world.quotes().reason == Reason.QUOTING
+    assert maker.role.poll(ran_ns + 7 * tick_ns) == 1  # and now time may change it
+
+
+def test_where_time_alone_may_begin_a_quote_it_does_not_rest(world: Any) -> None:
+    out = replace(PARAMS.maker, quote=replace(_QUOTE, px_min_e9=90 * CENT))
+    maker = Strategy(world, replace(PARAMS, maker=out))
+    assert maker.run() is Reason.LIMIT
+    ran_ns, tick_ns = maker.role._ran_ns, PARAMS.interval_ns
+    assert [maker.role.poll(ran_ns + tick * tick_ns) for tick in (1, 2, 3)] == [1, 1, 1]
+
+
+class Clock:
+    """Time that passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now_ns = 10**16  # later than whenever the machine really started
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def time_ns(self) -> int:
+        return 1_780_000_000 * E9 + self.now_ns
+
+
+def test_a_long_series_of_inputs_is_decided_as_it_always_was(
+    empty_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest is that of a runner that kept nothing from run to run but what it must."""
+    clock, dice, world = Clock(), random.Random(11), empty_world
+    monkeypatch.setattr(sys.modules["strategy_world"], "time", clock)
+    monkeypatch.setattr("strategy.link.monotonic_ns", clock.monotonic_ns)
+    monkeypatch.setattr("strategy.runner.monotonic_ns", clock.monotonic_ns)
+    monkeypatch.setattr("strategy.runner.wall_ns", clock.time_ns)
+    world.start_all()
+    maker = Strategy(world)
+    decided, reasons = [], set()
+    mid, cents, strike = 61_024, 50, Provenance.STREAM
+    for _ in range(1_500):
+        clock.now_ns += dice.randrange(5, 400) * 1_000_000
+        if dice.random() < 0.9:
+            world.beat()
+        if dice.random() < 0.5:
+            mid += dice.randrange(-3, 4)
+            world.reference(mid, flags=dice.choice([0] * 20 + [Flag.SUSPECT, Flag.NO_BID]))
+        if dice.random() < 0.5:
+            cents = min(max(cents + dice.randrange(-2, 3), 3), 97)
+            flags = dice.choice([0] * 20 + [Flag.SUSPECT, Flag.CROSSED, Flag.RESYNC])
+            world.book((cents - 1) * CENT, (cents + 1) * CENT, flags=flags)
+        if dice.random() < 0.3:
+            world.features(dice.randrange(5, 12), count=dice.choice([60] * 20 + [3]))
+        for second in range(world.samples_until_s + 1, clock.time_ns() // E9 + 1):
+            world.sample(second, mid)
+        if dice.random() < 0.2:
+            strike = dice.choice([Provenance.STREAM] * 9 + [Provenance.PROXY])
+            world.settlement(61_000, strike, twap=mid - dice.randrange(20, 28))
+        if dice.random() < 0.02:
+            world.position(yes=dice.randrange(0, 20))
+        if clock.time_ns() > world.start_ns + 310 * E9:
+            world.list_market(clock.time_ns() // E9, generation=1)
+            world.book()
+            world.settlement()
+        maker.role.poll(clock.now_ns)
+        got = world.quotes()
+        if got is not None:
+            reasons.add(got.reason)
+            decided.append((got.bid_px_e9, got.bid_qty_e9, got.ask_px_e9, got.ask_qty_e9, got.keep))
+    assert len(reasons) >= 6
+    digest = hashlib.blake2b(repr(decided).encode(), digest_size=8).hexdigest()
+    assert digest == "95a9c7e0a0cc447c"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changed
 
 from cache.counters import Counter, CounterReader
 from cache.layout import TARGET_QUOTES, Reason
@@ -35,6 +36,10 @@ def put(slots: QuoteSlots, tag: int, target: TargetQuotes, now_ns: int, net_e9: 
     named = dict.fromkeys(TARGET_QUOTES.value_names, 0)
     named |= {"publish_ns": now_ns, "bid_px_e9": target.quotes.bid_px_e9}
     return slots.publish(tag, target, tuple(named.values()), net_e9=net_e9)
+
+
+def is_due(slots: QuoteSlots, target: TargetQuotes, net_e9: int, now_ns: int) -> bool:
+    return slots.is_news(7, target) or slots.must_renew(7, target, net_e9, now_ns)
 
 
 def test_a_market_keeps_its_slot(segment: WriterSegment) -> None:
@@ -91,32 +96,45 @@ def test_what_stands_is_what_was_published_last(segment: WriterSegment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "net_e9", "age_ns", "is_due"),
+    ("target", "net_e9", "age_ns", "wanted"),
     [
         (QUOTING, 0, 0, False),
-        (QUOTING._replace(valid_until_ns=5_200), 0, VALID_NS // 4 - 1, False),
-        (QUOTING._replace(valid_until_ns=5_250), 0, VALID_NS // 4, True),
-        (QUOTING._replace(valid_until_ns=4_999), 0, 1, True),
-        (QUOTING._replace(fair_px_e9=77), 0, 1, False),
-        (QUOTING._replace(quotes=TwoSided(1, 2, 3, 5)), 0, 1, True),
-        (QUOTING._replace(keep=True), 0, 1, True),
+        (changed(QUOTING, valid_until_ns=5_200), 0, VALID_NS // 4 - 1, False),
+        (changed(QUOTING, valid_until_ns=5_250), 0, VALID_NS // 4, True),
+        (changed(QUOTING, valid_until_ns=4_999), 0, 1, True),
+        (changed(QUOTING, fair_px_e9=77), 0, 1, False),
+        (changed(QUOTING, quotes=TwoSided(1, 2, 3, 5)), 0, 1, True),
+        (changed(QUOTING, keep=True), 0, 1, True),
         (QUOTING, 1, 1, True),
         (NOTHING, 0, 1, True),
     ],
 )
 def test_a_decision_is_published_when_it_says_something_new(
-    segment: WriterSegment, target: TargetQuotes, net_e9: int, age_ns: int, is_due: bool
+    segment: WriterSegment, target: TargetQuotes, net_e9: int, age_ns: int, wanted: bool
 ) -> None:
     slots = make(segment)
     slots.claim(7, 1, live=frozenset({7}))
-    assert slots.is_due(7, QUOTING, 0, 1)
+    assert slots.is_news(7, QUOTING)
     put(slots, 7, QUOTING, 1_000)
-    assert slots.is_due(7, target, net_e9, 1_000 + age_ns) is is_due
+    assert is_due(slots, target, net_e9, 1_000 + age_ns) is wanted
 
 
 def test_where_nothing_is_wanted_the_record_is_renewed_slowly(segment: WriterSegment) -> None:
     slots = make(segment)
     slots.claim(7, 1, live=frozenset({7}))
     put(slots, 7, NOTHING, 1_000)
-    assert not slots.is_due(7, NOTHING, 0, 1_000 + RENEW_NS_MAX - 1)
-    assert slots.is_due(7, NOTHING, 0, 1_000 + RENEW_NS_MAX)
+    assert not is_due(slots, NOTHING, 0, 1_000 + RENEW_NS_MAX - 1)
+    assert is_due(slots, NOTHING, 0, 1_000 + RENEW_NS_MAX)
+
+
+def test_news_is_what_is_decided_and_not_its_expiry_its_price_or_our_position(
+    segment: WriterSegment,
+) -> None:
+    slots = make(segment)
+    slots.claim(7, 1, live=frozenset({7}))
+    put(slots, 7, QUOTING, 1_000)
+    for same in ({"valid_until_ns": 1}, {"fair_px_e9": 77}):
+        assert not slots.is_news(7, changed(QUOTING, **same))
+    assert slots.must_renew(7, QUOTING, 1, 1_001)
+    for other in ({"keep": True}, {"quotes": TwoSided(1, 2, 3, 5)}, {"reason": Reason.LIMIT}):
+        assert slots.is_news(7, changed(QUOTING, **other))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace as changed
 
 from strategy.quoting import TwoSided
 from strategy.strategy_cache import StrategyCache
@@ -50,7 +49,7 @@ def test_a_market_is_frozen_once_and_under_the_anchor_of_the_run() -> None:
         run.freeze(7, VIEW)
         with pytest.raises(AssertionError, match="frozen already"):
             run.freeze(7, VIEW)
-        other = replace(VIEW, anchor=replace(ANCHOR, run_id=2))
+        other = changed(VIEW, anchor=changed(ANCHOR, run_id=2))
         with pytest.raises(AssertionError, match="another anchor"):
             run.freeze(8, other)
 

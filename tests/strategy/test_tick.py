@@ -31,7 +31,9 @@ def view(book: BookView | None, reference: ReferenceView | None) -> View:
 
 
 def test_every_field_of_the_record_gets_its_value() -> None:
-    values = record_values(TARGET, view(BOOK, REFERENCE), strategy_tag=41, publish_ns=42)
+    values = record_values(
+        TARGET, view(BOOK, REFERENCE), strategy_tag=41, publish_ns=42, cause_ns=5
+    )
     names = TARGET_QUOTES.value_names
     assert len(values) == len(names)
     assert dict(zip(names, values, strict=True)) == {
@@ -40,16 +42,16 @@ def test_every_field_of_the_record_gets_its_value() -> None:
         "bid_px_e9": 31, "bid_qty_e9": 32, "ask_px_e9": 33, "ask_qty_e9": 34,
         "fair_px_e9": 36, "model_px_e9": 37, "reference_px_e9": 38, "strike_e9": 39,
         "book_version": 12, "reference_version": 22, "book_age_ns": 13, "reference_age_ns": 23,
-        "reason": Reason.QUOTING, "keep": 1,
+        "reason": Reason.QUOTING, "keep": 1, "cause_ns": 5,
     }  # fmt: skip
 
 
 def test_what_was_missing_has_version_zero_and_fits_the_record() -> None:
     target = TargetQuotes(Reason.NO_BOOK, TwoSided(), 0)
-    values = record_values(target, view(None, None), strategy_tag=1, publish_ns=1)
+    values = record_values(target, view(None, None), strategy_tag=1, publish_ns=1, cause_ns=5)
     named = dict(zip(TARGET_QUOTES.value_names, values, strict=True))
     assert named["book_version"] == named["reference_version"] == 0
     assert named["reason"] == Reason.NO_BOOK
-    packed = TARGET_QUOTES.struct.pack(*([0] * STAMP_COUNT), *values, b"")
+    packed = TARGET_QUOTES.struct.pack(*([0] * STAMP_COUNT), *values)
     assert len(packed) == TARGET_QUOTES.size
     assert E9 not in values

@@ -1,6 +1,7 @@
 """The long runs of the memory suites (`make stress`): the same actors, many more trials."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,7 +17,11 @@ KILLS = 10_000
 RESTARTS = 1_000
 HUNT_SECONDS = 20.0
 STOP_SECONDS = 60.0
-WAKES = {"sleep": 2_000, "futex": 50_000, "futex_waitv": 1_000_000}
+WAKES = {"sleep": 30_000, "futex": 1_000_000, "futex_waitv": 1_000_000}
+SLEEPING_PAIRS = 8
+"""A sleep ends by itself after a millisecond, so there is no wake that it could lose: what is tried
+is that the look after it finds everything. 8 pairs in half a minute, a quarter of a million looks.
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -64,4 +69,9 @@ def test_a_reader_stopped_for_a_minute_harms_nobody(kind):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_wake_is_lost_in_a_million(method):
-    pingpong(method, WAKES[method], time.time_ns() % 1_000_000)
+    seed = time.time_ns() % 1_000_000
+    pairs = SLEEPING_PAIRS if method == "sleep" else 1
+    with ThreadPoolExecutor(pairs) as players:
+        games = [players.submit(pingpong, method, WAKES[method], seed + n) for n in range(pairs)]
+    for game in games:
+        game.result()

@@ -1,8 +1,8 @@
 """A process that does nothing but what a test tells it to, inside the real frame.
 
 It writes a line to its journal when it starts and when it halts. Told to, it crashes at the next
-poll, hangs, halts slowly, or refuses its configuration; `--once FILE` makes that happen only if
-FILE is not there yet.
+poll, hangs (deaf: where no signal reaches it), halts slowly, or refuses its configuration;
+`--once FILE` makes that happen only if FILE is not there yet.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -41,7 +42,9 @@ class Dummy:
             raise AssertionError("told to crash")
         if self._do == "die":
             os._exit(7)
-        while self._do == "hang":
+        if self._do == "deaf":
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while self._do in ("hang", "deaf"):
             time.sleep(0.1)
         return 0
 

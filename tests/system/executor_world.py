@@ -36,7 +36,7 @@ class Clock:
 
 def values(record, **changes):
     """The fields of a record behind its stamps, 0 or empty where the test does not care."""
-    texts = {field.name for field in record.fields if field.is_text}
+    texts = {field.name for field in record.fields if not field.is_number}
     unknown = changes.keys() - set(record.value_names)
     assert not unknown, unknown
     made = []
@@ -189,6 +189,10 @@ class World:
             "reference_version": 2,
         }
         return board.publish(slot, values(TARGET_QUOTES, **made | changes))
+
+    def own_writer(self):
+        """The executor's segment as its writer holds it; None before there was one."""
+        return self.writers.get("executor.paper")
 
     def own(self):
         """A reader of the executor's segment."""

@@ -275,6 +275,8 @@ def hunt(options: argparse.Namespace, twin: Any) -> None:
             mode()
         if options.mutant and (hunter.torn or hunter.backward):
             break
+    for mode in modes:
+        mode()  # Behind whatever was published before it was asked to end.
     hunter.report()
 
 
@@ -385,6 +387,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--readers", default="pure")
+    parser.add_argument("--watchers", type=int, default=1, help="of each implementation")
     options = parser.parse_args()
     parts[options.part](options, world.use_twin(options.twin))
 

@@ -235,7 +235,8 @@ def crash(options: argparse.Namespace, twin: Any) -> None:
     PAYLOAD = world.Payload(RECORD_BY_NAME[options.record])
     controller = Controller(options, twin)
     watchers = []
-    for module in filter(None, (pure_board, find("")[0])):
+    modules = [module for module in (pure_board, find("")[0]) if module is not None]
+    for module in modules * options.watchers:
         read_end, write_end = os.pipe()
         board.make_twin(module)
         watchers.append((fork(watch, options, module, write_end), read_end))

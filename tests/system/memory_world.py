@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cache.layout import Record, tag_of
+from tests.shm import own_namespace
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = "feed.storm"
@@ -178,10 +179,10 @@ class Actor:
 
 
 class Stage:
-    """A namespace of its own with the actors of one test; leaves nothing behind."""
+    """A namespace of its own with the actors of one test; leaves no process behind."""
 
-    def __init__(self) -> None:
-        self.namespace = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
         self.actors: list[Actor] = []
 
     def play(self, part: str, *words: object, twin: str = "pure", **options: object) -> Actor:
@@ -192,17 +193,16 @@ class Stage:
     def clear(self) -> None:
         for actor in self.actors:
             actor.kill()
-        for path in Path("/dev/shm").glob(f"{self.namespace}.*"):
-            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def stage() -> Iterator[Stage]:
-    made = Stage()
-    try:
-        yield made
-    finally:
-        made.clear()
+    with own_namespace() as name:
+        made = Stage(name)
+        try:
+            yield made
+        finally:
+            made.clear()
 
 
 def wait_for(what: Callable[[], object]) -> None:

@@ -1,11 +1,14 @@
 /* A reader of the shared memory, written from shm_layout.md alone: the paragraphs named are its.
+ *   reader tag         <venue:id>
  *   reader attach|live <path>
  *   reader read        <path> <board> <slot> [tag-hex]
  *   reader hunt|stream <path> <board> <slot> <seconds>
  *   reader changed     <path> <board>
+ *   reader find        <path> <token id>
+ *   reader follow      <path> <token id> <seconds>
  * Exit status: 0 an answer, 1 refused or a record that convicts itself, 2 usage, 4 another layout.
  */
-#define _GNU_SOURCE /* F_OFD_GETLK */
+#define _GNU_SOURCE /* F_OFD_GETLK, usleep */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -16,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,31 +29,51 @@ _Static_assert(sizeof(u32) == 4 && sizeof(u64) == 8, "a 64-bit machine");
 
 /* §1 */
 #define MAGIC 0x314b54534e455001ul
-#define LAYOUT_VERSION 1u
-#define LAYOUT_HASH 0xd64e3381fdab277ful
+#define LAYOUT_VERSION 2u
+#define LAYOUT_HASH 0xd6112e65e23a3836ul
 enum { TOC = 320, TOC_ENTRY = 64, TOC_ENTRIES = 32, FIRST_BOARD = 139264 };
 enum { PREFIX = 64, ATTEMPTS = 64, FRESH_NS = 500000000 }; /* §5, §12, §8 */
 enum { REFUSED = 1, USAGE = 2, OTHER_LAYOUT = 4 };        /* exit statuses */
 enum { BOOT = 1, RUN, HALT, FAIL, RETIRED };              /* §4 State */
 static const char *const STATES[] = {"?", "BOOT", "RUN", "HALT", "FAIL", "RETIRED"};
 
-/* §5: fields follow each other without gaps. q i64, Q u64, I u32; reserved ones are left out.
- * Of the types without fields here only the prefix is decoded. */
-static const char PREFIX_FIELDS[] = "Qtag Iincarnation Igeneration Qbatch Qvenue_seq qrecv_ns "
-                                    "qpublish_ns qvenue_ts_ns Iflags Iproof ";
+/* §5: fields follow each other without gaps: Q u64, q i64, I u32, s and b with their bytes, i64s with
+ * their number. Reserved ones stand last, and are left out. */
+static const char PREFIX_FIELDS[] = "Q:tag I:incarnation I:generation Q:batch Q:venue_seq q:recv_ns "
+                                    "q:publish_ns q:venue_ts_ns I:flags I:proof ";
 static const struct {
     u32 bytes;
     const char *fields;
 } RECORDS[] = {
     {0, ""},
-    {128, "qbid_px_e9 qbid_qty_e9 qask_px_e9 qask_qty_e9 qlast_px_e9 qlast_qty_e9 qtick_e9 "
-          "qproven_ns "}, /* bbo */
-    {192, "qyes_bid_px_e9 qyes_bid_qty_e9 qyes_ask_px_e9 qyes_ask_qty_e9 qno_bid_px_e9 "
-          "qno_bid_qty_e9 qno_ask_px_e9 qno_ask_qty_e9 qlast_px_e9 qtick_e9 qproven_ns Iyes_flags "
-          "Ino_flags "}, /* pair_bbo */
-    {768, ""}, {128, "qpx_e9 qqty_e9 Qtrade_id Qpair_tag Iside "},  /* depth, trade */
-    {128, ""}, {128, "qmid_px_e9 qwall_ns "}, {512, ""}, {128, ""}, /* features ... settlement */
-    {192, ""}, {128, ""}, {192, ""}, {192, ""}, {192, ""},          /* target_quotes ... process */
+    {128, "q:bid_px_e9 q:bid_qty_e9 q:ask_px_e9 q:ask_qty_e9 q:last_px_e9 q:last_qty_e9 q:tick_e9 "
+          "q:proven_ns "}, /* bbo */
+    {192, "q:yes_bid_px_e9 q:yes_bid_qty_e9 q:yes_ask_px_e9 q:yes_ask_qty_e9 q:no_bid_px_e9 "
+          "q:no_bid_qty_e9 q:no_ask_px_e9 q:no_ask_qty_e9 q:last_px_e9 q:tick_e9 q:proven_ns "
+          "I:yes_flags I:no_flags "}, /* pair_bbo */
+    {768, "I:bid_count I:ask_count q:tick_e9 q40:bids q40:asks "}, /* depth */
+    {128, "q:px_e9 q:qty_e9 Q:trade_id Q:pair_tag I:side "},       /* trade */
+    {128, "q:mid_px_e9 q:return_1s_e9 q:return_5s_e9 q:return_60s_e9 q:sigma_e9 q:shock_z_e9 "
+          "Q:sample_count I:known "},     /* features */
+    {128, "q:mid_px_e9 q:wall_ns "},      /* sample */
+    {512, "s80:id s72:market_id s72:slug s16:outcome Q:complement_tag Q:pair_tag Q:reference_tag "
+          "Q:neg_risk_tag q:tick_e9 q:lot_e9 q:min_qty_e9 q:fee_rate_e9 q:fee_exponent "
+          "q:rebate_rate_e9 q:taker_delay_ns q:reward_min_qty_e9 q:reward_spread_e9 "
+          "q:window_start_ns q:window_end_ns q:twap_ns I:outcome_index I:pair_slot "
+          "I:settlement_type I:protocol_version "}, /* instrument */
+    {128, "q:window_start_ns q:window_end_ns q:strike_e9 q:twap_e9 q:twap_ts_ns q:final_e9 "
+          "I:strike_provenance I:outcome "}, /* settlement */
+    {192, "Q:strategy_tag q:valid_until_ns q:bid_px_e9 q:bid_qty_e9 q:ask_px_e9 q:ask_qty_e9 "
+          "q:fair_px_e9 q:model_px_e9 q:reference_px_e9 q:strike_e9 Q:book_version "
+          "Q:reference_version q:book_age_ns q:reference_age_ns I:reason I:keep q:cause_ns "},
+    {128, "q:yes_qty_e9 q:no_qty_e9 q:cash_e9 q:fees_e9 q:rebates_e9 q:in_flight_e9 Q:fill_count "
+          "I:settled "}, /* position, behind target_quotes */
+    {256, "b32:order_id Q:pair_tag q:px_e9 q:qty_e9 q:filled_e9 q:created_ns q:working_ns "
+          "Q:quotes_version Q:book_version Q:reference_version q:book_age_ns q:reference_age_ns "
+          "q:decided_ns q:quoted_ns q:cause_ns I:side I:state I:outcome_index "}, /* working_order */
+    {192, "b32:order_id Q:fill_id Q:pair_tag q:px_e9 q:qty_e9 q:fee_e9 q:rebate_e9 I:side "
+          "I:is_maker Q:book_version I:outcome_index "}, /* fill */
+    {192, "s48:name Q:pid q:started_ns Q:restart_count q:exit_code I:phase "}, /* process */
 };
 enum { RECORD_TYPES = sizeof RECORDS / sizeof RECORDS[0] };
 typedef u64 record_t[768 / 8]; /* a copy of the largest */
@@ -62,6 +86,7 @@ typedef struct {
 
 static const uint8_t *base; /* the mapped segment */
 static u64 length;
+static ino_t inode;
 #define REFUSE(status, ...) (printf("refused: "), printf(__VA_ARGS__), puts(""), exit(status))
 
 static u32 u32_at(const uint8_t *p) { return *(const u32 *)(const void *)p; }
@@ -80,20 +105,25 @@ static int64_t monotonic_ns(void)
 
 /* ---- §10 Attached, §4 header -------------------------------------------------------------- */
 
-static void attach(const char *path)
+/* Map the segment; false where there is none yet, or one that is left again. */
+static bool attach(const char *path)
 {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT)
+        return false;
     if (fd < 0 || fstat(fd, &st) != 0)
-        REFUSE(REFUSED, "%s%s", errno == ENOENT ? "not yet: " : "", strerror(errno));
+        REFUSE(REFUSED, "%s", strerror(errno));
     if (st.st_uid != geteuid() && st.st_uid != 0)
         REFUSE(REFUSED, "owner is user %u, this reader user %u", st.st_uid, geteuid());
     length = (u64)st.st_size;
+    inode = st.st_ino;
     if (length < 64)
         REFUSE(REFUSED, "the file has %lu bytes, a head needs 64", length);
     base = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         REFUSE(REFUSED, "mmap: %s", strerror(errno));
+    close(fd);
     if (u64_at(base) != MAGIC)
         REFUSE(REFUSED, "magic is 0x%016lx, not 0x%016lx", u64_at(base), MAGIC);
     if (u32_at(base + 8) != LAYOUT_VERSION || u64_at(base + 16) != LAYOUT_HASH)
@@ -114,6 +144,7 @@ static void attach(const char *path)
     if (length < FIRST_BOARD || u32_at(base + 192) > TOC_ENTRIES)
         REFUSE(REFUSED, "%lu bytes of at least %u, %u boards of at most %u", length, FIRST_BOARD,
                u32_at(base + 192), TOC_ENTRIES);
+    return true;
 }
 
 static board_t board_at(u32 index)
@@ -191,13 +222,28 @@ static void show_fields(const char *fields, const uint8_t *at)
 {
     while (*fields != '\0') {
         char kind = *fields++;
-        int n = (int)strcspn(fields, " ");
+        u64 count = strtoul(fields, (char **)&fields, 10), size = kind == 'I' ? 4 : 8;
+        int n = (int)strcspn(++fields, " ");
         printf("%.*s=", n, fields);
-        u64 value = kind == 'I' ? u32_at(at) : u64_at(at);
-        printf(kind == 'q' ? "%ld\n" : "%lu\n", value);
-        at += kind == 'I' ? 4 : 8;
         fields += n + 1;
+        if (kind == 's')
+            printf("%.*s", (int)count, (const char *)at), at += count;
+        for (; kind == 'b' && count > 0; count--)
+            printf("%02x", *at++);
+        for (count = kind == 's' ? 0 : kind == 'b' ? 0 : count ? count : 1; count > 0; count--) {
+            u64 value = kind == 'I' ? u32_at(at) : u64_at(at);
+            printf(kind == 'q' ? "%ld" : "%lu", value);
+            printf(count > 1 ? " " : "");
+            at += size;
+        }
+        puts("");
     }
+}
+
+static void show_record(const board_t *b, const uint8_t *bytes)
+{
+    show_fields(PREFIX_FIELDS, bytes);
+    show_fields(RECORDS[b->record_id].fields, bytes + PREFIX);
 }
 
 static int read_one(const board_t *b, u32 slot, const char *tag)
@@ -215,8 +261,7 @@ static int read_one(const board_t *b, u32 slot, const char *tag)
     for (u32 i = 0; i < b->record_bytes; i++)
         printf("%02x", bytes[i]);
     printf("\n");
-    show_fields(PREFIX_FIELDS, bytes);
-    show_fields(RECORDS[b->record_id].fields, bytes + PREFIX);
+    show_record(b, bytes);
     return 0;
 }
 
@@ -314,36 +359,318 @@ static const char *liveness(const char *path)
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET}; /* the whole file */
     if (fd < 0 && errno == ENOENT)
         lock.l_type = F_UNLCK; /* no file, no lock */
-    else if (fd < 0 || fcntl(fd, F_OFD_GETLK, &lock) != 0)
+    else if (fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) != 0)
         REFUSE(REFUSED, "cannot ask for the lock: %s", strerror(errno));
+    if (fd >= 0)
+        close(fd);
     if (lock.l_type != F_UNLCK)
         return "STALLED";
     return state == HALT || state == FAIL ? FRESH[state] : "WRITER_DEAD";
 }
 
+/* ---- §5 Tags ------------------------------------------------------------------------------ */
+
+static u64 rotated(u64 x, int by) { return x >> by | x << (64 - by); }
+
+static void mix(u64 *v, const int *at, u64 x, u64 y)
+{
+    u64 *a = v + at[0], *b = v + at[1], *c = v + at[2], *d = v + at[3];
+    *a += *b + x, *d = rotated(*d ^ *a, 32), *c += *d, *b = rotated(*b ^ *c, 24);
+    *a += *b + y, *d = rotated(*d ^ *a, 16), *c += *d, *b = rotated(*b ^ *c, 63);
+}
+
+/* BLAKE2b (RFC 7693), no key, a digest of 8 bytes; of one block, which every name fits into. */
+static u64 tag_of(const char *venue, const char *id)
+{
+    static const u64 IV[8] = {
+        0x6a09e667f3bcc908ul, 0xbb67ae8584caa73bul, 0x3c6ef372fe94f82bul, 0xa54ff53a5f1d36f1ul,
+        0x510e527fade682d1ul, 0x9b05688c2b3e6c1ful, 0x1f83d9abfb41bd6bul, 0x5be0cd19137e2179ul,
+    };
+    static const char *const ORDER[10] = {
+        "0123456789abcdef", "ea489fd61c02b753", "b8c052fdae367194", "7931dcbe265a40f8",
+        "905724afe1bc683d", "2c6a0b834d75fe19", "c51fed4a0763928b", "db7ec13950f4862a",
+        "6fe9b308c2d714a5", "a2847615fb9e3cd0",
+    };
+    static const int WAYS[8][4] = {{0, 4, 8, 12}, {1, 5, 9, 13}, {2, 6, 10, 14}, {3, 7, 11, 15},
+                                   {0, 5, 10, 15}, {1, 6, 11, 12}, {2, 7, 8, 13}, {3, 4, 9, 14}};
+    char text[129] = "";
+    u64 block[16], v[16];
+    int bytes = snprintf(text, sizeof text, "%s:%s", venue, id);
+    if (bytes < 0 || bytes > 128)
+        REFUSE(REFUSED, "a name of %d bytes", bytes);
+    memset(text + bytes, 0, sizeof text - (size_t)bytes);
+    memcpy(block, text, sizeof block);
+    for (int i = 0; i < 8; i++)
+        v[i] = v[i + 8] = IV[i];
+    v[0] ^= 0x01010008; /* sequential, no key, 8 bytes */
+    u64 h = v[0];
+    v[12] ^= (u64)bytes;
+    v[14] = ~v[14]; /* the last block */
+    for (int round = 0; round < 12; round++)
+        for (int i = 0; i < 8; i++) {
+            u64 words[2];
+            for (int j = 0; j < 2; j++) {
+                char digit = ORDER[round % 10][2 * i + j];
+                words[j] = block[digit <= '9' ? digit - '0' : digit - 'a' + 10];
+            }
+            mix(v, WAYS[i], words[0], words[1]);
+        }
+    h ^= v[0] ^ v[8];
+    return h ? h : 1;
+}
+
+/* ---- §6 Find an instrument ----------------------------------------------------------------- */
+
+enum { ID = 64, ID_BYTES = 80, PAIR_TAG = 312, OUTCOME_INDEX = 432, PAIR_SLOT = 436 };
+enum { INSTRUMENTS, PAIR_BBO, DEPTH, SETTLEMENT, PLACES };
+static const char *const NAMES[] = {"instruments", "pair_bbo", "depth", "settlement"};
+static const u32 RECORD_IDS[] = {7, 2, 3, 8};
+
+typedef struct {
+    bool is_listed;
+    u64 epoch, incarnation;
+    u32 generation, outcome_index;
+    board_t boards[PLACES];
+    u32 slots[PLACES];
+    u64 tags[PLACES];
+} listing_t;
+
+static void open_boards(listing_t *l)
+{
+    *l = (listing_t){0};
+    for (int i = 0; i < PLACES; i++) {
+        l->boards[i] = board_named(NAMES[i]);
+        if (l->boards[i].record_id != RECORD_IDS[i])
+            REFUSE(REFUSED, "board %s holds record type %u", NAMES[i], l->boards[i].record_id);
+    }
+}
+
+/* Steps 3 and 4: where the directory lists the token now; false where a slot was BUSY. */
+static bool search(listing_t *l, const char *id)
+{
+    record_t r;
+    const uint8_t *bytes = (const uint8_t *)r;
+    char wanted[ID_BYTES + 1] = "";
+    u64 tag = tag_of("polymarket", id), v, retries = 0;
+    bool is_sure = true;
+    strncpy(wanted, id, ID_BYTES);
+    l->is_listed = false;
+    l->epoch = LOAD(base + 120, acquire);
+    l->incarnation = LOAD(base + 64, acquire);
+    for (u32 slot = 0; *id != '\0' && slot < l->boards[INSTRUMENTS].slots; slot++) {
+        answer_t answer = newest(&l->boards[INSTRUMENTS], slot, r, &v, &retries);
+        is_sure = is_sure && answer != BUSY;
+        if (answer != TAKEN || r[0] != tag || (u32)r[1] != (u32)l->incarnation ||
+            memcmp(bytes + ID, wanted, ID_BYTES) != 0)
+            continue;
+        u64 pair_tag = u64_at(bytes + PAIR_TAG);
+        u32 pair = u32_at(bytes + PAIR_SLOT);
+        const u32 slots[] = {slot, pair, slot, pair};
+        const u64 tags[] = {tag, pair_tag, tag, pair_tag};
+        memcpy(l->slots, slots, sizeof slots);
+        memcpy(l->tags, tags, sizeof tags);
+        l->generation = (u32)(r[1] >> 32);
+        l->outcome_index = u32_at(bytes + OUTCOME_INDEX);
+        l->is_listed = l->outcome_index <= 1;
+        for (int i = 0; i < PLACES; i++) /* a listing that cannot be is left out */
+            l->is_listed = l->is_listed && l->slots[i] < l->boards[i].slots;
+    }
+    return is_sure;
+}
+
+typedef enum { WHOLE, WARMUP, MISSING, OVERTAKEN, OTHER_TAG } place_t;
+static const char *const PLACE_WORDS[] = {"WHOLE", "WARMUP", "NEVER", "BUSY", "OTHER_TAG"};
+
+/* Step 5: the token's record at one of its places, if it is the token's. */
+static place_t read_place(const listing_t *l, int place, u64 *r, u64 *v)
+{
+    u64 retries = 0;
+    answer_t answer = newest(&l->boards[place], l->slots[place], r, v, &retries);
+    if (answer != TAKEN)
+        return answer == BUSY ? OVERTAKEN : MISSING;
+    if (r[0] != l->tags[place])
+        return OTHER_TAG;
+    if (r[1] >> 32 != l->generation)
+        return MISSING;
+    bool is_own = (u32)r[1] == (u32)LOAD(base + 64, acquire) || place == SETTLEMENT;
+    return is_own ? WHOLE : WARMUP;
+}
+
+static int find(const char *id)
+{
+    listing_t l;
+    record_t r;
+    u64 v;
+    open_boards(&l);
+    if (!search(&l, id) || !l.is_listed)
+        return puts(l.is_listed ? "BUSY" : "UNLISTED") < 0;
+    for (int i = 0; i < PLACES; i++) {
+        place_t found = read_place(&l, i, r, &v);
+        printf("[%s]\nslot=%u\nfound=%s\n", NAMES[i], l.slots[i], PLACE_WORDS[found]);
+        if (found == WHOLE || found == WARMUP) {
+            printf("version=%lu\n", v);
+            show_record(&l.boards[i], (const uint8_t *)r);
+        }
+    }
+    return 0;
+}
+
+/* ---- §6 Wait for the bell ------------------------------------------------------------------ */
+
+static void wait_for_bell(u32 seen, int64_t ns)
+{
+    struct {
+        u64 value, address;
+        u32 flags, reserved;
+    } waiter = {seen, (u64)(uintptr_t)(base + 128), 2, 0};
+    int64_t until = monotonic_ns() + ns;
+    struct timespec end = {until / 1000000000, until % 1000000000}, slice = {0, 1000000};
+    if (syscall(449, NULL, 0, 0, NULL, 0) < 0 && errno == EINVAL)
+        syscall(449, &waiter, 1, 0, &end, CLOCK_MONOTONIC);
+    else
+        syscall(SYS_futex, base + 128, 0, seen, &slice, NULL, 0);
+}
+
+/* A line for what a place holds now, if it is another than the one told last; true where that is
+ * somebody else's: the listing may be old. */
+static bool tell(const listing_t *l, int place, u64 told[2])
+{
+    record_t r;
+    const uint8_t *bytes = (const uint8_t *)r;
+    u64 v = 0;
+    place_t found = read_place(l, place, r, &v);
+    v = found <= WARMUP ? v : 0;
+    if (found == told[0] && v == told[1])
+        return false;
+    told[0] = found, told[1] = v;
+    printf("%s %s", NAMES[place], PLACE_WORDS[found]);
+    if (v == 0)
+        return puts(""), found == OTHER_TAG;
+    printf(" version=%lu generation=%lu flags=%u", v, r[1] >> 32, u32_at(bytes + 56));
+    const uint8_t *top = bytes + 64 + (l->outcome_index ? 32 : 0);
+    if (place == PAIR_BBO)
+        printf(" bid=%ld ask=%ld\n", u64_at(top), u64_at(top + 16));
+    else if (place == DEPTH)
+        printf(" bid=%ld ask=%ld\n", u64_at(bytes + 80), u64_at(bytes + 400));
+    else
+        printf(" strike=%ld\n", u64_at(bytes + 80));
+    return false;
+}
+
+static bool is_gone(const char *path)
+{
+    struct stat st;
+    const char *word = liveness(path);
+    if (strcmp(word, "RETIRED") == 0)
+        return true;
+    return strcmp(word, "LIVE") != 0 && (stat(path, &st) != 0 || st.st_ino != inode);
+}
+
+/* Step 6 and 7: look the token up again, and say what became of it. */
+static bool look_again(listing_t *l, const char *id, u64 (*told)[2])
+{
+    listing_t before = *l;
+    if (!search(l, id)) {
+        *l = before;
+        return false;
+    }
+    bool is_same = before.is_listed && before.slots[INSTRUMENTS] == l->slots[INSTRUMENTS] &&
+                   before.generation == l->generation && before.incarnation == l->incarnation;
+    if (l->is_listed && !is_same) {
+        printf("listed slot=%u generation=%u incarnation=%lu\n", l->slots[INSTRUMENTS],
+               l->generation, l->incarnation);
+        memset(told, 0xff, PLACES * sizeof *told); /* so that all of it is told anew */
+    }
+    if (before.is_listed && !l->is_listed)
+        puts("unlisted");
+    return true;
+}
+
+/* Follow the token in one segment until that is gone. */
+static void follow_segment(const char *path, const char *id, int64_t until)
+{
+    listing_t l;
+    u64 told[PLACES][2];
+    int64_t looked_ns = 0;
+    bool must_look = true;
+    open_boards(&l);
+    for (int64_t now = monotonic_ns(); now < until && !is_gone(path); now = monotonic_ns()) {
+        u32 bell = atomic_load_explicit((const _Atomic u32 *)(const void *)(base + 128),
+                                        memory_order_acquire); /* before what it rings for */
+        must_look |= l.epoch != LOAD(base + 120, acquire) ||
+                     l.incarnation != LOAD(base + 64, acquire) || now - looked_ns > 1000000000;
+        if (must_look && look_again(&l, id, told))
+            must_look = false, looked_ns = now;
+        for (int i = PAIR_BBO; l.is_listed && i < PLACES; i++)
+            must_look |= tell(&l, i, told[i]);
+        if (!must_look)
+            wait_for_bell(bell, 100000000);
+    }
+}
+
+static int follow(const char *path, const char *id, int64_t until)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (; monotonic_ns() < until; usleep(1000)) {
+        if (!attach(path))
+            continue;
+        if (LOAD(base + 72, acquire) != RETIRED) {
+            puts("attached");
+            follow_segment(path, id, until);
+            puts("gone");
+        }
+        munmap((void *)(uintptr_t)base, length);
+    }
+    return 0;
+}
+
+/* The words of the command line behind the program's name, for each thing it does. */
+static const struct {
+    const char *name;
+    int words;
+} DEEDS[] = {{"tag", 2},  {"attach", 2}, {"live", 2},   {"changed", 3}, {"read", 4},
+             {"find", 3}, {"hunt", 5},   {"stream", 5}, {"follow", 4}};
+
+static int do_with_slot(const char *what, char **words, const char *last)
+{
+    board_t b = board_named(words[1]);
+    u64 slot = strtoul(words[2], NULL, 10);
+    if (slot >= b.slots)
+        REFUSE(REFUSED, "slot %s of a board of %u", words[2], b.slots);
+    if (strcmp(what, "read") == 0)
+        return read_one(&b, (u32)slot, last);
+    int64_t until = monotonic_ns() + (int64_t)(1e9 * strtod(last, NULL));
+    return what[0] == 'h' ? hunt(&b, (u32)slot, until) : stream(&b, (u32)slot, until);
+}
+
 int main(int argc, char **argv)
 {
-    const char *what = argc > 2 ? argv[1] : "";
-    int arguments = strcmp(what, "attach") == 0 || strcmp(what, "live") == 0   ? 3
-                    : strcmp(what, "changed") == 0                            ? 4
-                    : strcmp(what, "read") == 0                               ? 5
-                    : strcmp(what, "hunt") == 0 || strcmp(what, "stream") == 0 ? 6
-                                                                               : argc + 1;
-    if (argc < arguments) {
-        fputs("reader attach|live|changed|read|hunt|stream path [board [slot [...]]]\n", stderr);
+    const char *what = argc > 1 ? argv[1] : "", *colon = argc > 2 ? strchr(argv[2], ':') : NULL;
+    int words = 0;
+    for (u32 i = 0; i < sizeof DEEDS / sizeof *DEEDS; i++)
+        words = strcmp(what, DEEDS[i].name) == 0 ? DEEDS[i].words : words;
+    if (words == 0 || argc <= words || (what[0] == 't' && colon == NULL)) {
+        fputs("reader tag|attach|live|changed|read|hunt|stream|find|follow ...\n", stderr);
         return USAGE;
     }
-    attach(argv[2]);
-    if (arguments == 3)
-        return what[0] == 'a' ? show() : puts(liveness(argv[2])) < 0;
-    board_t b = board_named(argv[3]);
-    if (arguments == 4)
+    if (what[0] == 't') {
+        char venue[64] = "";
+        strncpy(venue, argv[2], (size_t)(colon - argv[2]) % sizeof venue);
+        return printf("0x%016lx\n", tag_of(venue, colon + 1)) < 0;
+    }
+    if (strcmp(what, "follow") == 0)
+        return follow(argv[2], argv[3], monotonic_ns() + (int64_t)(1e9 * strtod(argv[4], NULL)));
+    if (!attach(argv[2]))
+        REFUSE(REFUSED, "not yet: %s", strerror(errno));
+    if (strcmp(what, "attach") == 0)
+        return show();
+    if (strcmp(what, "live") == 0)
+        return puts(liveness(argv[2])) < 0;
+    if (strcmp(what, "changed") == 0) {
+        board_t b = board_named(argv[3]);
         return changed(&b);
-    u64 slot = strtoul(argv[4], NULL, 10);
-    if (slot >= b.slots)
-        REFUSE(REFUSED, "slot %s of a board of %u", argv[4], b.slots);
-    if (arguments == 5)
-        return read_one(&b, (u32)slot, argc > 5 ? argv[5] : NULL);
-    int64_t until = monotonic_ns() + (int64_t)(1e9 * strtod(argv[5], NULL));
-    return what[0] == 'h' ? hunt(&b, (u32)slot, until) : stream(&b, (u32)slot, until);
+    }
+    if (strcmp(what, "find") == 0)
+        return find(argv[3]);
+    return do_with_slot(what, argv + 2, argc > 5 ? argv[5] : NULL);
 }

@@ -53,7 +53,7 @@ EXECUTOR_BOARDS = (BoardSpec("positions", POSITION, 4, 8), BoardSpec("fills", FI
 
 def values(record: Record, **fields: Any) -> tuple[Any, ...]:
     """The values of a record by name; what is not named is zero or empty."""
-    texts = {field.name for field in record.fields if field.is_text}
+    texts = {field.name for field in record.fields if not field.is_number}
     unknown = fields.keys() - set(record.value_names)
     assert not unknown, f"{record.name} has no {unknown}"
     return tuple(fields.get(name, b"" if name in texts else 0) for name in record.value_names)

@@ -2,100 +2,67 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import http.server
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.protocol import State
 
-from cache import segment
-from cache.board import Miss
 from cache.counters import Counter
-from cache.errors import SegmentError
-from cache.layout import E9, Flag, tag_of
+from cache.layout import E9, Flag, Proof, tag_of
 from cache.liveness import Liveness
-from cache.segment import ReaderSegment, segment_path
+from feeds.binance import BRIDGE_NS_MIN
+from tests.system.feed_world import FeedProcess, ServedVenue, feed_starter, stop_for_a_second
 
-ROOT = Path(__file__).resolve().parents[2]
 ROLE = "feed.binance.0"
 TAG = tag_of("binance", "BTCUSDT")
 SHUTDOWN = json.dumps({"stream": "!serverShutdown", "data": {"e": "serverShutdown", "E": 1}})
-PATIENCE_S = 30.0
 
 
+RULES = {
+    "symbols": [
+        {
+            "symbol": "BTCUSDT",
+            "filters": [
+                {"filterType": "PRICE_FILTER", "tickSize": "0.01000000"},
+                {"filterType": "LOT_SIZE", "stepSize": "0.00001000", "minQty": "0.00002000"},
+            ],
+        }
+    ]
+}
 STREAMS = ["btcusdt@bookTicker", "btcusdt@trade"]
 
 
-class Venue:
+class Venue(ServedVenue):
     """A Binance of the tests: one WebSocket server in a thread, that does what a test tells it to.
 
     While it runs it sends tickers and trades of one symbol with growing ids to every client, and
     answers LIST_SUBSCRIPTIONS in order behind them, as the venue does.
     """
 
-    def __init__(self, *, interval_s: float = 0.02) -> None:
-        self.number = 1_000
+    def __init__(self) -> None:
+        super().__init__()
         self.sent_trades: list[int] = []
-        self.is_sending = True
         self.is_refusing = False
         self.muted: set[ServerConnection] = set()
-        self.clients: list[ServerConnection] = []
-        self.joined_count = 0
         self.paths: list[str] = []
-        self.port = 0
-        self._interval_s = interval_s
-        self._ready = threading.Event()
-        self._stop = asyncio.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._main, daemon=True)
-
-    def __enter__(self) -> Venue:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        self._loop.close()
 
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/stream"
 
-    def _main(self) -> None:
-        self._loop.run_until_complete(self._serve())
-
-    async def _serve(self) -> None:
-        async with serve(self._client, "127.0.0.1", 0, compression=None, close_timeout=0.2) as made:
-            self.port = next(iter(made.sockets)).getsockname()[1]
-            self._ready.set()
-            while not self._stop.is_set():
-                if self.is_sending:
-                    self.step()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), self._interval_s)
-            for client in self.clients:
-                client.transport.abort()
-
-    async def _client(self, client: ServerConnection) -> None:
+    async def serve_client(self, client: ServerConnection) -> None:
         if self.is_refusing:
             client.transport.abort()
             return
         assert client.request is not None
         self.paths.append(client.request.path)
-        self.clients.append(client)
+        self.clients[client] = set()
         self.joined_count += 1
         try:
             async for text in client:
@@ -105,7 +72,7 @@ class Venue:
         except ConnectionClosed:
             pass
         finally:
-            self.clients.remove(client)
+            self.clients.pop(client)
 
     # --- what is sent; on the server's thread ---------------------------------------------------
 
@@ -127,115 +94,67 @@ class Venue:
                 for stream, data in zip(STREAMS, (ticker, trade), strict=True):
                     self.write(client, json.dumps({"stream": stream, "data": data}))
 
-    @staticmethod
-    def write(client: ServerConnection, data: str | bytes) -> None:
-        """Write one frame now, whatever it is; a client that leaves gets nothing."""
-        if client.protocol.state is not State.OPEN:
-            return
-        if isinstance(data, str):
-            client.protocol.send_text(data.encode())
-        else:
-            client.protocol.send_binary(data)
-        client.transport.writelines(client.protocol.data_to_send())
-
-    # --- for the test's thread ------------------------------------------------------------------
-
-    def do(self, call: Callable[[], object]) -> None:
-        """Do something on the server's thread, and wait until it is done."""
-        done = threading.Event()
-
-        def run() -> None:
-            try:
-                call()
-            finally:
-                done.set()
-
-        self._loop.call_soon_threadsafe(run)
-        assert done.wait(10)
-
-    def cut(self) -> None:
-        """End every connection without a word."""
-        self.do(lambda: [client.transport.abort() for client in list(self.clients)])
-
-    def say(self, *frames: str | bytes) -> None:
-        """Send frames to everybody, as they are."""
-        self.do(lambda: [self.write(c, frame) for frame in frames for c in list(self.clients)])
-
     def mute(self) -> None:
         """Send nothing more on the connections there are; those to come are served."""
         self.do(lambda: self.muted.update(self.clients))
 
 
-class Feed:
-    """The feed's process and a reader of its segment."""
+class Rest:
+    """The REST side of the venue of the tests: says what a test tells it to, when it tells it."""
 
-    def __init__(self, namespace, url, directory, **settings):
-        self.namespace = namespace
-        lines = [f"{name} = {value}" for name, value in settings.items()]
-        self.config = directory / "feed.toml"
-        self.config.write_text(
-            f'[host]\nnamespace = "{namespace}"\n[venues.binance]\nws_url = "{url}"\n'
-            + "\n".join(["[feeds.binance]", *lines])
-        )
-        self.log = directory / "feed.log"
-        self.processes = []
-        self.reader = None
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.status = 200
+        self.delay = threading.Event()
+        self.delay.set()
+        rest = self
 
-    def start(self):
-        with self.log.open("ab") as log:
-            self.processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "feeds", "binance", "--config", str(self.config)],
-                    cwd=ROOT,
-                    stderr=log,
-                    stdout=log,
-                )
-            )
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                rest.asked.append(self.path)
+                rest.delay.wait(30)
+                body = rest.candles() if "klines" in self.path else RULES
+                with contextlib.suppress(OSError):
+                    self.send_response(rest.status)
+                    self.end_headers()
+                    self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self.px = 1_000
+
+    @staticmethod
+    def candle(second: int, px: int) -> list[object]:
+        rest = ["1", second * 1000 + 999, "1", 9, "1", "1", "0"]
+        return [second * 1000, "1", "1", "1", f"{px}.25", *rest]
+
+    def candles(self) -> list[list[object]]:
+        now_s = time.time_ns() // E9
+        return [self.candle(second, self.px) for second in range(now_s - 126, now_s + 1)]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/rest"
+
+    def __enter__(self) -> Rest:
+        self._thread.start()
         return self
 
-    @property
-    def process(self):
-        return self.processes[-1]
+    def __exit__(self, *_: object) -> None:
+        self.delay.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
 
-    def attach(self):
-        self.wait(self._try_attach)
-        return self.reader
 
-    def _try_attach(self):
-        with contextlib.suppress(SegmentError):
-            self.reader = ReaderSegment.attach(ROLE, namespace=self.namespace)
-            self.bbo = self.reader.board("bbo")
-            return True
-        return False
-
-    def wait(self, condition, what="", *, patience_s=PATIENCE_S):
-        end = time.monotonic() + patience_s
-        while not condition():
-            assert self.process.poll() is None, f"the feed ended:\n{self.log.read_text()}"
-            assert time.monotonic() < end, f"{what} never came:\n{self.log.read_text()}"
-            time.sleep(0.002)
-
-    def top(self):
-        return self.bbo.read(0, TAG)
-
-    @property
-    def flags(self):
-        found = self.top()
-        return None if isinstance(found, Miss) else Flag(found.flags)
-
-    def is_live(self):
-        found = self.top()
-        return (
-            not isinstance(found, Miss)
-            and found.incarnation == self.reader.incarnation
-            and found.flags == 0
-        )
-
-    def wait_live(self):
-        self.wait(self.is_live, "a top to be trusted")
-
-    def count(self, counter):
-        return self.reader.counters[counter]
+class Feed(FeedProcess):
+    venue = "binance"
+    board_name = "bbo"
+    tag = TAG
 
 
 @pytest.fixture
@@ -245,28 +164,21 @@ def venue():
 
 
 @pytest.fixture
-def start(venue, tmp_path):
+def rest():
+    with Rest() as made:
+        yield made
+
+
+@pytest.fixture
+def start(venue, rest, tmp_path):
     """Start a feed with some settings of its own, and wait until it is live."""
-    namespace, feeds = f"penstock-test-{os.getpid()}-{time.monotonic_ns() % 10**9}", []
 
-    def begin(**settings):
-        feeds.append(Feed(namespace[:32], venue.url, tmp_path, **settings).start())
-        feeds[0].attach()
-        feeds[0].wait_live()
-        return feeds[0]
+    def make(namespace, **settings):
+        urls = {"ws_url": venue.url, "rest_url": rest.url}
+        return Feed(namespace, tmp_path, urls, **{"backfill_s": 0, "depth": False} | settings)
 
-    yield begin
-    for feed in feeds:
-        for process in feed.processes:
-            process.kill()
-            process.wait(10)
-    for role in segment.roles(namespace[:32]):
-        for path in (
-            segment_path(namespace[:32], role),
-            segment_path(namespace[:32], role) + ".lock",
-        ):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+    with feed_starter(make) as begin:
+        yield begin
 
 
 def test_a_feed_follows_the_venue_until_it_is_told_to_stop(start, venue):
@@ -352,27 +264,29 @@ def test_garbage_is_counted_and_the_connection_lives(start, venue):
     assert venue.joined_count == 1
 
 
+def test_a_ticker_that_is_well_formed_and_wrong_freezes_nothing(start, venue):
+    def say(number):
+        data = {"u": number, "s": "BTCUSDT", "b": "0.01", "B": "1", "a": "9000000.0", "A": "1"}
+        venue.say(json.dumps({"stream": STREAMS[0], "data": data}))
+
+    feed = start()
+    say(2**63 - 1)
+    feed.wait(lambda: feed.count(Counter.feeds_ids_refused) == 1, "the refusal")
+    feed.wait_live()
+    assert feed.count(Counter.feeds_stream_silent) == 0
+    time.sleep(BRIDGE_NS_MIN / E9)
+    say(venue.number + 90_000)
+    feed.wait(lambda: feed.flags == Flag.SUSPECT, "the doubt")
+    feed.wait(lambda: feed.count(Counter.feeds_session_bridged) == 1, "a new connection")
+    feed.wait(lambda: feed.count(Counter.feeds_sequence_reset) >= 1, "the reset")
+    feed.wait_live()
+
+
 def test_a_stopped_feed_does_not_pass_its_backlog_off_as_fresh(start, venue):
     feed = start()
-    feed.process.send_signal(signal.SIGSTOP)
-    time.sleep(1.0)
-    venue.do(lambda: None)
-    newest, version = venue.number, feed.top().version
-    feed.process.send_signal(signal.SIGCONT)
-
-    trusted, doubted = [], []
-
-    def look():
-        found = feed.top()
-        if found.version > version:
-            (doubted if found.flags else trusted).append(found)
-        return trusted
-
-    feed.wait(look, "a trusted top")
-    assert trusted[0].venue_seq >= newest
-    assert feed.count(Counter.feeds_loop_stalled) >= 1
+    trusted, doubted, newest = stop_for_a_second(feed, venue)
+    assert trusted.venue_seq >= newest
     assert all(found.flags & Flag.RESYNC for found in doubted)
-    assert feed.count(Counter.feeds_session_connected) == 1
 
 
 def test_a_silent_stream_is_suspect_and_followed_on_a_new_connection(start, venue):
@@ -420,3 +334,81 @@ def test_a_killed_feed_is_seen_dead_and_its_successor_goes_on(start, venue):
         assert features.read(0, TAG).sample_count >= 3
     if hole_ns > 2_500_000_000:
         assert features.read(0, TAG).sample_count < 3
+
+
+def count_of(feed):
+    return getattr(feed.reader.board("features").read(0, TAG), "sample_count", 0)
+
+
+def test_a_cold_start_takes_the_past_seconds_from_the_venues_candles(start, venue, rest):
+    began_ns = time.monotonic_ns()
+    feed = start_with_top(start, venue, backfill_s=126)
+    feed.wait(lambda: count_of(feed) >= 100, "a volatility")
+    assert time.monotonic_ns() - began_ns < 15 * E9, "sooner than by a sample a second"
+    assert feed.count(Counter.feeds_samples_filled) >= 120
+    run = feed.reader.board("samples").history(0, 126, TAG)
+    seconds = (run["wall_ns"] // E9).tolist()
+    first = max((at for at in range(1, len(seconds)) if seconds[at] <= seconds[at - 1]), default=0)
+    assert seconds[first:] == list(range(seconds[first], seconds[-1] + 1))
+    assert rest.asked[0].startswith("/rest/api/v3/klines?")
+    instruments = feed.reader.board("instruments")
+    feed.wait(lambda: instruments.read(0, TAG).tick_e9, "the rules")
+    found = instruments.read(0, TAG)
+    assert (found.tick_e9, found.lot_e9, found.min_qty_e9) == (10_000_000, 10_000, 20_000)
+
+
+def start_with_top(start, venue, **settings):
+    """Start a feed on a venue that repeats one ticker, at the price of the candles."""
+
+    def step():
+        venue.number += 1
+        ticker = {"u": venue.number, "s": "BTCUSDT", "b": "1000.00", "B": "1"}
+        ticker |= {"a": "1000.50", "A": "1"}
+        data = json.dumps({"stream": STREAMS[0], "data": ticker})
+        for client in venue.clients:
+            venue.write(client, data)
+
+    venue.step = step
+    venue.is_sending = True
+    return start(**settings)
+
+
+def test_a_rest_side_that_refuses_changes_nothing_but_the_counts(start, venue, rest):
+    rest.status = 503
+    feed = start_with_top(start, venue, backfill_s=126)
+    feed.wait(lambda: feed.count(Counter.feeds_requests_failed) >= 3, "failures")
+    feed.wait(lambda: count_of(feed) >= 2, "samples")
+    assert feed.count(Counter.feeds_samples_filled) == 0
+    assert feed.is_live()
+
+
+def test_a_rest_side_that_never_answers_holds_up_neither_frames_nor_the_end(start, venue, rest):
+    rest.delay.clear()
+    feed = start(backfill_s=126, lookup_timeout_s=60.0)
+    feed.wait(lambda: rest.asked, "a question")
+    newest = feed.top().venue_seq
+    feed.wait(lambda: feed.top().venue_seq > newest + 20, "twenty updates")
+    assert feed.is_live()
+    feed.process.send_signal(signal.SIGTERM)
+    assert feed.process.wait(3) == 0
+
+
+def taken(feed):
+    """Seconds that the feed sampled itself."""
+    run = feed.reader.board("samples").history(0, 126, TAG)
+    return set(run["wall_ns"][run["proof"] == Proof.NONE].tolist())
+
+
+def test_a_hole_in_the_line_is_filled_when_it_is_over(start, venue, rest):
+    feed = start_with_top(start, venue, backfill_s=126)
+    feed.wait(lambda: count_of(feed) >= 100, "a volatility")
+    feed.wait(lambda: len(taken(feed)) >= 2, "two samples")
+    filled, sampled = feed.count(Counter.feeds_samples_filled), taken(feed)
+    venue.is_refusing = True
+    venue.cut()
+    time.sleep(3.2)
+    venue.is_refusing = False
+    feed.wait_live()
+    feed.wait(lambda: feed.count(Counter.feeds_samples_filled) > filled, "the hole to be filled")
+    feed.wait(lambda: count_of(feed) >= 100, "the volatility")
+    assert sampled <= taken(feed), "what was sampled is kept"

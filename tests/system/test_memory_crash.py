@@ -11,14 +11,16 @@ from cache.segment import ReaderSegment
 from tests.system.memory_world import ROLE, stage, twins, wait_for
 
 TRIALS = 500
+READERS = 20
 
 
-def crash(kind, trials, seed, record="pair_bbo", cells=8):
+def crash(kind, trials, seed, record="pair_bbo", cells=8, *, watchers=1):
     """Kill `trials` writers of one twin under readers of both, and hold what must hold."""
     with stage() as play:
         controller = play.play(
-            "crash", twin=kind, trials=trials, seed=seed, record=record, cells=cells
-        )
+            "crash", twin=kind, trials=trials, seed=seed, record=record, cells=cells,
+            watchers=watchers,
+        )  # fmt: skip
         found = controller.report()
         assert controller.wait() == 0
     print(f"\n{kind} {record} K={cells}, seed {seed}: {found}")
@@ -39,6 +41,13 @@ def test_a_writer_killed_at_any_step_or_instant_leaves_the_last_whole_record(kin
     found = crash(kind, TRIALS // 2, seed)
     assert 2 * found["steps"] <= TRIALS // 4  # each step was met, and more than once
     crash(kind, TRIALS // 2, seed, "bbo", 4)
+
+
+@pytest.mark.parametrize("kind", twins("pure", "steps"))
+def test_a_writer_restarts_while_twenty_readers_are_in_the_middle_of_their_reads(kind):
+    watchers = READERS // len(twins("pure", "steps"))
+    found = crash(kind, TRIALS // 10, time.time_ns() % 1_000_000, "bbo", 4, watchers=watchers)
+    assert len(found["readers"]) == READERS
 
 
 def test_the_bound_on_steps_is_that_of_the_record():

@@ -71,21 +71,32 @@ def test_a_stopped_writer_is_stalled_keeps_its_role_and_goes_on_without_a_tear(p
 
 
 def stop_a_reader(play, kind, seconds):
-    """Stop a stream reader beside a writer that never rests; tell what it knew afterwards."""
-    writer = begin(play, "storm", twin=kind, cells=64)
-    reader = begin(play, "hunt", twin=kind, cells=64, modes="stream")
+    """Stop a stream reader beside a writer that never rests; tell what it knew afterwards.
+
+    Then the writer stands still, so that it is known what the newest is, and what was missed.
+    """
+    cells = 64
+    writer = begin(play, "storm", twin=kind, cells=cells)
+    reader = begin(play, "hunt", twin=kind, cells=cells, modes="stream,single")
     board = attach(play).board("storm")
     wait_for(has_moved(board, by=20_000))
     reader.signal(signal.SIGSTOP)
     wait_for(lambda: is_stopped(reader))
+    stopped_at = board.version(0)
     until, moves = time.monotonic() + seconds, 0
     while time.monotonic() < until:
         wait_for(has_moved(board))  # The writer is not affected.
         moves += 1
+    missed = board.version(0) - stopped_at - cells
     reader.signal(signal.SIGCONT)
     wait_for(has_moved(board, by=20_000))
+    writer.signal(signal.SIGSTOP)
+    wait_for(lambda: is_stopped(writer))
     found = reader.end()
     assert moves > 0
+    assert found["cursor"] == found["newest"] == board.version(0), "it sees the newest"
+    assert found["lost"] >= missed > 0
+    writer.signal(signal.SIGCONT)
     assert (found["torn"], found["backward"]) == (0, 0)
     assert found["overruns"] > 0
     assert found["taken"] + found["lost"] == found["cursor"] - found["started_at"]

@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from pathlib import Path
 
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
-from websockets.protocol import State
 
-from cache import segment
-from cache.board import Miss
 from cache.counters import Counter, Histogram
-from cache.errors import SegmentError
 from cache.layout import E9, Flag, Proof, tag_of
 from cache.liveness import Liveness
-from cache.segment import ReaderSegment, segment_path
+from tests.system.feed_world import FeedProcess, ServedVenue, feed_starter, stop_for_a_second
 
-ROOT = Path(__file__).resolve().parents[2]
 ROLE = "feed.polymarket.0"
 MARKET = "0x" + "ab" * 32
 YES, NO = "7" * 77, "5" * 76
 TAG = tag_of("polymarket", MARKET)
-PATIENCE_S = 30.0
 
 LISTING = {
     "conditionId": MARKET, "slug": "will-it-hold", "outcomes": '["Yes", "No"]',
     "clobTokenIds": json.dumps([YES, NO]), "orderPriceMinTickSize": 0.01, "orderMinSize": 5,
     "negRisk": False, "closed": False,
 }  # fmt: skip
+
+
+DAY_S = 86_400
+FAMILY = "btc-updown-24h"
+"""Windows so long that no test meets the end of one."""
+
+
+def window(slug):
+    """The listing of a window of the family, in the terms of Gamma."""
+    start = datetime.fromtimestamp(int(slug.rpartition("-")[2]), UTC)
+    end = start + timedelta(seconds=DAY_S)
+    times = {"eventStartTime": f"{start:%FT%TZ}", "endDate": f"{end:%FT%TZ}"}
+    return LISTING | {"slug": slug, "outcomes": '["Up", "Down"]'} | times
 
 
 def change(token, side, price, size, best):
@@ -50,64 +50,32 @@ def change(token, side, price, size, best):
     }  # fmt: skip
 
 
-class Venue:
+class Venue(ServedVenue):
     """A Polymarket of the tests: one server in a thread, with the venue's rules.
 
     Its one market bids 0.40 and asks 0.50; the size of the bid is a number that grows with every
     frame. The first message must be a subscription; PING is answered PONG in order.
     """
 
-    def __init__(self, *, interval_s: float = 0.02) -> None:
-        self.number = 1_000
-        self.is_sending = True
-        self.clients: dict[ServerConnection, set[str]] = {}
+    def __init__(self) -> None:
+        super().__init__()
         self.heard: list[object] = []
-        self.joined_count = 0
         self.refused_count = 0
-        self.port = 0
-        self._interval_s = interval_s
-        self._ready = threading.Event()
-        self._stop = asyncio.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._main, daemon=True)
+        self.has_catalogue = True
 
-    def __enter__(self) -> Venue:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        self._loop.close()
-
-    def _main(self) -> None:
-        self._loop.run_until_complete(self._serve())
-
-    async def _serve(self) -> None:
-        serving = serve(
-            self._client, "127.0.0.1", 0, compression=None, close_timeout=0.2,
-            process_request=self._answer,
-        )  # fmt: skip
-        async with serving as made:
-            self.port = next(iter(made.sockets)).getsockname()[1]
-            self._ready.set()
-            while not self._stop.is_set():
-                if self.is_sending:
-                    self.step()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), self._interval_s)
-            for client in list(self.clients):
-                client.transport.abort()
-
-    def _answer(self, client: ServerConnection, request: Request) -> Response | None:
+    def answer(self, client: ServerConnection, request: Request) -> Response | None:
         """Answer look-ups; the WebSocket's path goes on to its handshake."""
         if request.path == "/ws/market":
             return None
+        if not self.has_catalogue:
+            return client.respond(HTTPStatus.SERVICE_UNAVAILABLE, "later")
+        slug = request.path.removeprefix("/gamma/markets/slug/")
+        if slug.startswith(FAMILY):
+            return client.respond(HTTPStatus.OK, json.dumps(window(slug)))
         found = [LISTING] if request.path == f"/gamma/markets?clob_token_ids={YES}" else []
         return client.respond(HTTPStatus.OK, json.dumps(found))
 
-    async def _client(self, client: ServerConnection) -> None:
+    async def serve_client(self, client: ServerConnection) -> None:
         self.joined_count += 1
         try:
             async for text in client:
@@ -185,125 +153,24 @@ class Venue:
             if tokens:
                 self.write(client, frame)
 
-    @staticmethod
-    def write(client: ServerConnection, data: str | bytes, *, is_text: bool = False) -> None:
-        """Write one frame now, whatever it is; a client that leaves gets nothing."""
-        if client.protocol.state is not State.OPEN:
-            return
-        if isinstance(data, str) or is_text:
-            client.protocol.send_text(data.encode() if isinstance(data, str) else data)
-        else:
-            client.protocol.send_binary(data)
-        client.transport.writelines(client.protocol.data_to_send())
 
-    # --- for the test's thread ------------------------------------------------------------------
-
-    def do(self, call: Callable[[], object]) -> None:
-        """Do something on the server's thread, and wait until it is done."""
-        done = threading.Event()
-
-        def run() -> None:
-            try:
-                call()
-            finally:
-                done.set()
-
-        self._loop.call_soon_threadsafe(run)
-        assert done.wait(10)
-
-    def cut(self) -> None:
-        """End every connection without a word."""
-        self.do(lambda: [client.transport.abort() for client in list(self.clients)])
-
-    def say(self, *frames: str | bytes, is_text: bool = False) -> None:
-        """Send frames to everybody, as they are."""
-        self.do(
-            lambda: [
-                self.write(client, frame, is_text=is_text)
-                for frame in frames
-                for client in list(self.clients)
-            ]
-        )
-
-
-class Feed:
-    """The feed's process and a reader of its segment."""
-
-    def __init__(self, namespace, port, directory, **settings):
-        self.namespace = namespace
-        settings = {"families": [], "tokens": [YES], "market_slots": 2} | settings
-        lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
-        self.config = directory / "feed.toml"
-        self.config.write_text(
-            f'[host]\nnamespace = "{namespace}"\n[venues.polymarket]\n'
-            f'ws_url = "ws://127.0.0.1:{port}/ws/market"\n'
-            f'gamma_url = "http://127.0.0.1:{port}/gamma"\n'
-            f'clob_url = "http://127.0.0.1:{port}/clob"\n'
-            'polybolt_url = ""\n' + "\n".join(["[feeds.polymarket]", *lines])
-        )
-        self.log = directory / "feed.log"
-        self.processes = []
-        self.reader = None
-
-    def start(self):
-        with self.log.open("ab") as log:
-            self.processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "feeds", "polymarket", "--config", str(self.config)],
-                    cwd=ROOT,
-                    stderr=log,
-                    stdout=log,
-                )
-            )
-        return self
-
-    @property
-    def process(self):
-        return self.processes[-1]
-
-    def attach(self):
-        self.wait(self._try_attach, "a segment")
-
-    def _try_attach(self):
-        with contextlib.suppress(SegmentError):
-            self.reader = ReaderSegment.attach(ROLE, namespace=self.namespace)
-            self.board = self.reader.board("pair_bbo")
-            return True
-        return False
-
-    def wait(self, condition, what, *, patience_s=PATIENCE_S):
-        end = time.monotonic() + patience_s
-        while not condition():
-            assert self.process.poll() is None, f"the feed ended:\n{self.log.read_text()}"
-            assert time.monotonic() < end, f"{what} never came:\n{self.log.read_text()}"
-            time.sleep(0.002)
-
-    def top(self):
-        return self.board.read(0, TAG)
-
-    @property
-    def flags(self):
-        found = self.top()
-        return None if isinstance(found, Miss) else Flag(found.flags)
+class Feed(FeedProcess):
+    venue = "polymarket"
+    board_name = "pair_bbo"
+    tag = TAG
 
     @property
     def number(self):
         """The newest number of the venue that was published."""
         return self.top().yes_bid_qty_e9 // E9
 
-    def is_live(self):
-        found = self.top()
-        return (
-            not isinstance(found, Miss)
-            and found.incarnation == self.reader.incarnation
-            and found.flags == 0
-        )
 
-    def wait_live(self):
-        self.wait(self.is_live, "a top to be trusted")
-
-    def count(self, counter):
-        return self.reader.counters[counter]
+def feed_of(port, namespace, directory, **settings):
+    at = f"127.0.0.1:{port}"
+    urls = {"ws_url": f"ws://{at}/ws/market", "polybolt_url": ""}
+    urls |= {name: f"http://{at}/{name[:-4]}" for name in ("gamma_url", "clob_url")}
+    settings = {"families": [], "tokens": [YES], "market_slots": 2} | settings
+    return Feed(namespace, directory, urls, **settings)
 
 
 @pytest.fixture
@@ -315,23 +182,12 @@ def venue():
 @pytest.fixture
 def start(venue, tmp_path):
     """Start a feed with some settings of its own, and wait until it is live."""
-    namespace, feeds = f"pm-test-{os.getpid()}-{time.monotonic_ns() % 10**9}", []
 
-    def begin(**settings):
-        feeds.append(Feed(namespace, venue.port, tmp_path, **settings).start())
-        feeds[0].attach()
-        feeds[0].wait_live()
-        return feeds[0]
+    def make(namespace, **settings):
+        return feed_of(venue.port, namespace, tmp_path, **settings)
 
-    yield begin
-    for feed in feeds:
-        for process in feed.processes:
-            process.kill()
-            process.wait(10)
-    for role in segment.roles(namespace):
-        for path in (segment_path(namespace, role), segment_path(namespace, role) + ".lock"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+    with feed_starter(make) as begin:
+        yield begin
 
 
 def test_a_feed_follows_the_venue_until_it_is_told_to_stop(start, venue):
@@ -469,24 +325,9 @@ def test_arrays_of_changes_are_taken(start, venue):
 
 def test_a_stopped_feed_does_not_pass_its_backlog_off_as_fresh(start, venue):
     feed = start()
-    feed.process.send_signal(signal.SIGSTOP)
-    time.sleep(1.0)
-    venue.do(lambda: None)
-    newest, version = venue.number, feed.top().version
-    feed.process.send_signal(signal.SIGCONT)
-    trusted, doubted = [], []
-
-    def look():
-        found = feed.top()
-        if found.version > version:
-            (doubted if found.flags else trusted).append(found)
-        return trusted
-
-    feed.wait(look, "a trusted top")
-    assert trusted[0].yes_bid_qty_e9 // E9 >= newest
+    trusted, doubted, newest = stop_for_a_second(feed, venue)
+    assert trusted.yes_bid_qty_e9 // E9 >= newest
     assert all(found.flags == Flag.RESYNC for found in doubted)
-    assert feed.count(Counter.feeds_loop_stalled) >= 1
-    assert feed.count(Counter.feeds_session_connected) == 1
     assert "PING" in venue.heard
 
 
@@ -506,11 +347,29 @@ def test_a_killed_feed_is_seen_dead_and_its_successor_keeps_the_slot(start, venu
     assert found.yes_bid_qty_e9 > held.yes_bid_qty_e9
 
 
-def test_a_venue_that_is_not_there_yet_is_waited_for(tmp_path):
-    namespace = f"pm-late-{os.getpid()}"
+def test_a_killed_feed_has_its_windows_back_though_nobody_can_be_asked_about_them(start, venue):
+    feed = start(families=[FAMILY], tokens=[], lead_s=0.0)
+    held = feed.top()
+    venue.do(lambda: setattr(venue, "has_catalogue", False))
+    feed.process.kill()
+    feed.process.wait(10)
+    feed.start()
+    feed.wait(lambda: feed.reader.incarnation == 2, "the next incarnation")
+    feed.wait_live()
+    assert (feed.top().tag, feed.top().generation) == (held.tag, held.generation)
+    feed.wait(lambda: feed.count(Counter.feeds_lookup_failed) >= 1, "a failed look-up")
+    epoch = feed.reader.epoch
+    venue.do(lambda: setattr(venue, "has_catalogue", True))
+    newest = venue.number
+    feed.wait(lambda: feed.number > newest + 100, "new sizes")
+    assert feed.reader.epoch == epoch, "what the venue confirms is not listed anew"
+    assert venue.heard.count("unsubscribe") == 0
+
+
+def test_a_venue_that_is_not_there_yet_is_waited_for(tmp_path, namespace):
     with Venue() as first:
         port = first.port
-    feed = Feed(namespace, port, tmp_path).start()
+    feed = feed_of(port, namespace, tmp_path).start()
     try:
         feed.attach()
         feed.wait(lambda: feed.count(Counter.feeds_lookup_failed) >= 1, "a failed look-up")
@@ -519,6 +378,3 @@ def test_a_venue_that_is_not_there_yet_is_waited_for(tmp_path):
     finally:
         feed.process.kill()
         feed.process.wait(10)
-        for path in (segment_path(namespace, ROLE), segment_path(namespace, ROLE) + ".lock"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)

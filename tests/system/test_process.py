@@ -6,34 +6,25 @@ import os
 import signal
 import subprocess
 import sys
-import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cache.errors import SegmentError
 from cache.layout import State
-from cache.segment import ReaderSegment, remove, roles, segment_path
+from cache.segment import ReaderSegment, segment_path
+from tests.system.host_world import ROOT, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
 DUMMY = Path(__file__).with_name("dummy_role.py")
 ROLE = "feed.dummy.0"
-
-
-def wait_for(what: Callable[[], object], timeout_s: float = 15.0) -> None:
-    limit = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.01)
 
 
 class Runner:
     """Starts dummies in a namespace of their own and leaves nothing behind."""
 
-    def __init__(self, folder: Path) -> None:
-        self.namespace = f"test-{uuid.uuid4().hex[:8]}"
+    def __init__(self, folder: Path, namespace: str) -> None:
+        self.namespace = namespace
         self.journal = folder / "journal"
         self.processes: list[subprocess.Popen[str]] = []
 
@@ -67,13 +58,11 @@ class Runner:
             if process.poll() is None:
                 process.kill()
             process.communicate()
-        for role in roles(self.namespace):
-            remove(role, namespace=self.namespace)
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
-    made = Runner(tmp_path)
+def runner(tmp_path: Path, namespace: str) -> Iterator[Runner]:
+    made = Runner(tmp_path, namespace)
     yield made
     made.close()
 

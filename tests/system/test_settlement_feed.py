@@ -8,19 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
-import pytest
 from aiohttp import WSMsgType, web
 
-from cache import segment
 from cache.board import Miss, Snapshot
 from cache.counters import Counter
 from cache.layout import E9, SETTLEMENT, BoardSpec, Flag, Provenance, tag_of
-from cache.segment import ReaderSegment, WriterSegment, segment_path
+from cache.segment import ReaderSegment, WriterSegment
 from feeds.discovery import DiscoverySettings, Resolver
 from feeds.gamma import GammaClient
 from feeds.gamma_wire import MarketInfo
@@ -175,20 +172,19 @@ class World:
         wall = self.venue.wall_ns
         url = f"ws://{base}/polybolt"
         gamma = GammaClient(f"http://{base}/gamma", f"http://{base}/clob", timeout_s=2.0)
-        async with gamma:
-            settings = SettlementSettings(url, 5.0, 2.5, 1.0, None, {})
-            self.settlement = SettlementFeed(self.segment, gamma, settings, wall=wall)
-            found = DiscoverySettings((FAMILY,), (), 30.0, linger_s)
-            resolver = Resolver(gamma, self, self.segment.counters, found, wall=wall)
-            tasks = [asyncio.create_task(self.settlement.run())]
-            tasks.append(asyncio.create_task(resolver.run()))
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                results = await asyncio.gather(*tasks, return_exceptions=True)
-                self.segment.close()
+        settings = SettlementSettings(url, 5.0, 2.5, 1.0, None, {})
+        self.settlement = SettlementFeed(self.segment, gamma, settings, wall=wall)
+        found = DiscoverySettings((FAMILY,), (), 30.0, linger_s)
+        resolver = Resolver(gamma, self, self.segment.counters, found, wall=wall)
+        tasks = [asyncio.create_task(self.settlement.run())]
+        tasks.append(asyncio.create_task(resolver.run()))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            self.segment.close()
         assert all(isinstance(found, asyncio.CancelledError) for found in results), results
 
     def read(self, start: int) -> Snapshot | None:
@@ -214,16 +210,6 @@ class World:
         found = self.read(self.venue.start)
         assert found is not None
         return found
-
-
-@pytest.fixture
-def namespace() -> Iterator[str]:
-    name = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
-    yield name
-    for role in segment.roles(name):
-        for path in (segment_path(name, role), segment_path(name, role) + ".lock"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
 
 
 def test_a_window_is_listed_before_it_opens_and_has_its_strike_a_second_after(

@@ -23,8 +23,12 @@ import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from cache.counters import Counter
+from feeds.binance_rest import BinanceRest
+from feeds.binance_rest_wire import Rules, candles_path, parse_candles, parse_rules, rules_path
 from sim.frames import BN_TICKER, BN_TRADE, BOLT_TWAP, PM_MARKET, SimFrame
 from sim.garbage import KINDS
+from sim.model_source import ModelSource
 from sim.replay import ReplaySource
 from sim.server import ServerOptions, SimServer
 
@@ -95,6 +99,15 @@ class StubSource:
     def book_ticker(self, symbol):
         known = b'{"u":7,"s":"BTCUSDT","b":"1","B":"2","a":"3","A":"4"}'
         return known if symbol == "BTCUSDT" else None
+
+    def candles(self, symbol, limit, *, start_s=None, end_s=None):
+        return [] if symbol == "BTCUSDT" else None
+
+    def rules(self, symbol):
+        return None
+
+    def symbols(self):
+        return ()
 
     def describe(self, wall_ns):
         return {"mode": "stub"}
@@ -386,8 +399,41 @@ def test_rest_answers_what_is_known_and_says_what_is_not():
         assert (status, book["min_order_size"], book["neg_risk"]) == (200, "5", False)
         assert (await venue.get(f"{binance}/ticker/bookTicker", symbol="BTCUSDT"))[1]["bidQty"]
         assert (await venue.get(f"{binance}/depth", symbol="NONE"))[0] == 400
+        assert (await venue.get(f"{binance}/klines", symbol="BTCUSDT", interval="1s"))[1] == []
+        assert (await venue.get(f"{binance}/exchangeInfo"))[1]["symbols"] == []
 
     play(scene)
+
+
+def test_the_feed_reads_what_the_model_serves_of_the_past():
+    source = ModelSource(7, time.time_ns())
+
+    async def scene(venue):
+        counters = Tally()
+        rest = BinanceRest(f"http://{venue.address}/binance", counters, timeout_s=10.0)
+        candles = await rest.ask(candles_path("BTCUSDT", 127), parse_candles)
+        assert len(candles) == 127
+        assert abs(candles[-1].open_s - time.time()) < 5
+        found = source.candles("BTCUSDT", 1, start_s=candles[50].open_s)
+        assert candles[50].trade_count == found[0][8]
+        rules = await rest.ask(rules_path(("BTCUSDT",)), parse_rules)
+        assert rules == {"BTCUSDT": Rules(10_000_000, 10_000, 10_000)}
+        assert await rest.ask(candles_path("NONE", 127), parse_candles) is None
+        await venue.fault("refuse", channel="rest", code=418, seconds=60)
+        assert await rest.ask(candles_path("BTCUSDT", 127), parse_candles) is None
+        assert counters.failed == 2, "neither is asked again"
+
+    play(scene, source=source)
+
+
+class Tally:
+    """Counts what failed."""
+
+    failed = 0
+
+    def add(self, counter, count=1):
+        assert counter == Counter.feeds_requests_failed
+        self.failed += count
 
 
 # --- faults -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ import pytest
 from cache.board import Miss
 from cache.errors import SegmentError
 from cache.layout import ProcessPhase, State
-from cache.segment import ReaderSegment, remove, roles
+from cache.segment import ReaderSegment, roles
+from tests.system.host_world import ROOT, is_alive, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("run_supervisor.py")
 
 # The names of the shipped configuration: an orphan sweeps the family that its configuration names.
@@ -27,26 +28,11 @@ SIM, FEED, OTHER = "sim", "feed.binance.0", "feed.polymarket.0"
 STRATEGY, EXECUTOR = "strategy.maker", "executor.paper"
 
 
-def wait_for(what: Callable[[], object], timeout_s: float = 20.0) -> None:
-    limit = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.01)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
 class House:
     """A supervisor over dummies, in a namespace of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.namespace = f"test-{uuid.uuid4().hex[:8]}"
+    def __init__(self, folder: Path, namespace: str) -> None:
+        self.namespace = namespace
         self.folder = folder
         self.journal = folder / "journal"
         self.process: subprocess.Popen[str] | None = None
@@ -111,14 +97,20 @@ class House:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        for pid in filter(self.is_ours, pids):  # Where a test failed: they end by themselves else.
+            os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not any(is_alive(pid) for pid in pids))
-        for role in roles(self.namespace):
-            remove(role, namespace=self.namespace)
+
+    def is_ours(self, pid: int) -> bool:
+        """Whether a process that lives was started in this namespace."""
+        with contextlib.suppress(OSError):
+            return self.namespace.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        return False
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+def house(tmp_path: Path, namespace: str) -> Iterator[House]:
+    made = House(tmp_path, namespace)
     yield made
     made.close()
 
@@ -270,7 +262,7 @@ def test_down_stops_a_running_supervisor_and_removes_everything(house: House) ->
     process = house.start(*FAMILY)
     house.wait_running(*(part[0] for part in FAMILY))
     down = subprocess.run(
-        [sys.executable, "-m", "host.cli", "down", "--json"],
+        [sys.executable, "-m", "host", "down", "--json"],
         env=os.environ | {"PYTHONPATH": str(ROOT), "PENSTOCK_HOST_NAMESPACE": house.namespace},
         capture_output=True,
         text=True,
@@ -309,6 +301,83 @@ def test_a_supervisor_killed_while_a_child_is_down_leaves_nothing_either(house: 
     process.wait()
     wait_for(lambda: not is_alive(pids[STRATEGY]), 5.0)
     wait_for(lambda: roles(house.namespace) == [], 5.0)
+
+
+@pytest.mark.parametrize("names", [(FEED,), (FEED, OTHER, STRATEGY)], ids=["alone", "with others"])
+def test_a_stopped_child_halts_when_the_supervisor_is_killed(
+    house: House, names: tuple[str, ...]
+) -> None:
+    parts = [part for part in FAMILY if part[0] in names]
+    process = house.start(*parts)
+    pids = house.wait_running(*names)
+    for name in (FEED, STRATEGY):
+        if name in names:
+            os.kill(pids[name], signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(is_alive(pid) for pid in pids.values()))
+    halted = {role for what, role in house.story() if what == "halt"}
+    assert halted == {*names}, "a stopped one too: its orders are cancelled"
+    wait_for(lambda: roles(house.namespace) == [], 5.0)
+
+
+def test_a_hung_child_is_killed_by_the_others_when_the_supervisor_is_killed(house: House) -> None:
+    process = house.start(
+        (FEED, 1, 2, ["--do", "deaf"]),
+        (STRATEGY, 2, 0, []),
+        PENSTOCK_SUPERVISOR_STOP_TIMEOUT_S="0.5",
+        PENSTOCK_SUPERVISOR_HANG_KILL_S="600",
+    )
+    pids = house.wait_running(FEED, STRATEGY)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(is_alive(pid) for pid in pids.values()))
+    assert [role for what, role in house.story() if what == "halt"] == [STRATEGY]
+    wait_for(lambda: roles(house.namespace) == [], 5.0)
+
+
+def test_down_ends_what_outlived_its_supervisor(house: House) -> None:
+    process = house.start((FEED, 1, 2, ["--do", "deaf"]), PENSTOCK_SUPERVISOR_HANG_KILL_S="600")
+    pid = house.wait_running(FEED)[FEED]
+    process.kill()
+    process.wait()
+    down = subprocess.run(
+        [sys.executable, "-m", "host", "down", "--json", "--timeout", "0.5"],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PENSTOCK_HOST_NAMESPACE": house.namespace},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert json.loads(down.stdout)["troubles"] == []
+    assert not is_alive(pid)
+    assert roles(house.namespace) == []
+
+
+def test_the_next_supervisor_ends_what_outlived_the_last_one(house: House) -> None:
+    quick = {"PENSTOCK_SUPERVISOR_STOP_TIMEOUT_S": "0.5"}
+    process = house.start((FEED, 1, 2, ["--do", "deaf"]), PENSTOCK_SUPERVISOR_HANG_KILL_S="600")
+    old = house.wait_running(FEED)[FEED]
+    process.kill()
+    process.wait()
+    house.start((FEED, 1, 2, []), **quick)
+    wait_for(lambda: house.phase(FEED) == ProcessPhase.RUNNING and house.table()[FEED][0] != old)
+    assert not is_alive(old)
+    assert house.table()[FEED][1] == 0, "it found its role free"
+    assert house.stop() == 0, house.output
+
+
+def test_a_run_in_which_a_process_never_got_ready_is_no_success(house: House) -> None:
+    process = house.start((FEED, 1, 2, ["--start-s", "30"]), duration_s=1.0)
+    assert process.wait(20) == 1
+    assert f"never ready: {FEED}" in house.output
+    assert roles(house.namespace) == []
+
+
+def test_who_stops_it_before_it_is_ready_gets_what_was_asked_for(house: House) -> None:
+    house.start((FEED, 1, 2, ["--start-s", "30"]))
+    wait_for(lambda: house.phase(FEED) == ProcessPhase.STARTING)
+    assert house.stop() == 0, house.output
+    assert roles(house.namespace) == []
 
 
 def test_everything_removed_from_shared_memory_is_made_again_without_stopping_anything_for_good(

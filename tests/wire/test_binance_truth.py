@@ -51,12 +51,14 @@ def test_the_published_top_is_the_last_book_ticker(name):
         symbols=symbols, symbol_slots=4, feature_interval_ms=100, ticker_silence_ms=5_000,
         trade_silence_ms=60_000, connection_age_s_max=85_800.0, overlap_s=10.0,
         volatility_half_life_s=60.0, volatility_floor_bps=0.2, volatility_jump_z=4.0,
-        volatility_jump_half_life_s=20.0,
+        volatility_jump_half_life_s=20.0, backfill_s=60, lookup_timeout_s=5.0, depth=False,
     )  # fmt: skip
     namespace = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
     writer = WriterSegment.create(ROLE, boards(settings), namespace=namespace)
     try:
-        feed = BinanceFeed(writer, "ws://venue/stream", settings, namespace=namespace)
+        feed = BinanceFeed(
+            writer, "ws://venue/stream", settings, rest_url="http://venue", namespace=namespace
+        )
         feed._group = Group()
         feed._open_lane("start")
         lane = feed.lanes[0]

@@ -25,6 +25,8 @@ from feeds.market_channel import MarketChannel
 from feeds.pair import Boards, Pair
 
 E9 = 10**9
+pytestmark = pytest.mark.usefixtures("book_twin")
+
 START_NS = 10**12
 NAMES = (
     "1776323400", "1776323700", "1776324000", "1776324300",
@@ -176,8 +178,8 @@ class Tally:
     held = 0
 
 
-def compare(frames, hash_every):
-    """Replay a recording: tops at the end of each batch, and the hashes at every n-th of them."""
+def compare(frames):
+    """Replay a recording: tops and hashes at the end of each batch."""
     tally = Tally()
     with Replay(frames) as replay:
         claimed = {}
@@ -193,8 +195,7 @@ def compare(frames, hash_every):
                 for token, best in claimed.items():
                     assert replay.published(token) == best, (tally.batches, token)
                 tally.compared += 1
-            if tally.batches % hash_every == 0:
-                tally.hashed += replay.check_hashes()
+            tally.hashed += replay.check_hashes()
             claimed = {}
         assert is_sound(replay)
         tally.held = replay.counted(Counter.feeds_batches_held)
@@ -204,18 +205,18 @@ def compare(frames, hash_every):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recorded_book_is_published_with_its_own_best_prices_and_hash(name):
     frames = books(name)
-    tally = compare(frames, hash_every=5)
+    tally = compare(frames)
     assert tally.batches == count_batches(frames)
     assert tally.compared + tally.unfinished == tally.batches
     # Only where a file holds both tokens: their books were recorded one by one.
     assert tally.unfinished <= (len(frames) // 100 if replayed_both(frames) else 0)
-    assert tally.hashed >= tally.batches // 5
+    assert tally.hashed >= tally.batches
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recorded_batch_of_changes_ends_in_the_best_prices_it_carries(name):
     frames = price_changes(name)
-    tally = compare(frames, hash_every=10)
+    tally = compare(frames)
     assert tally.batches == count_batches(frames)
     assert tally.compared + tally.unfinished == tally.batches
     assert tally.unfinished <= (2 if replayed_both(frames) else 0)
@@ -233,7 +234,7 @@ def replayed_both(frames):
 def test_captured_frames_of_a_15_minute_market_publish_their_own_best_prices():
     texts = captured("15m_raw.first30.jsonl", "raw", "received_ms")
     frames = [(ms / 1e3, json.loads(text)) for ms, text in texts]
-    tally = compare(frames, hash_every=1)
+    tally = compare(frames)
     assert (tally.batches, tally.compared, tally.held) == (22, 22, 0)
     assert tally.hashed == 44
 
@@ -241,7 +242,7 @@ def test_captured_frames_of_a_15_minute_market_publish_their_own_best_prices():
 def test_captured_batches_with_a_trade_publish_their_own_best_prices():
     texts = captured("market-ws-frames-h1-run-8.jsonl", "payloadUtf8", "")
     frames = [(0.0, json.loads(text)) for _, text in texts if text != "PONG"]
-    tally = compare(frames, hash_every=1)
+    tally = compare(frames)
     assert (tally.batches, tally.compared, tally.held) == (13, 13, 0)
     assert tally.hashed == 26
 

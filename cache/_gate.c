@@ -1,0 +1,204 @@
+/* The gate in C: the twin of `pure_gate` in gate.py, under the same tests.
+ *
+ * It judges whole books, which is what happens thousands of times a second. Whatever else it is
+ * given (a miss, None, a record that is no book) goes to the Python twin.
+ */
+
+#include "_board.h"
+
+enum { TRUST_COUNT = 12, LIVENESS_COUNT = 7 };
+/* The order of gate.py's Trust; a test compares them. */
+enum { WRITER_DEAD = 2, STALLED = 3, RESOLVED, GAP, WARMUP, STALE, CROSSED, SUSPECT, QUIET, LIVE };
+/* The bits of enums.py's Flag and the number of Proof.SNAPSHOT; tests compare them. */
+enum { F_WARMUP = 1, F_SUSPECT = 2, F_CROSSED = 16, F_RESYNC = 32, F_RESOLVED = 64 };
+enum { PROOF_SNAPSHOT = 1 };
+
+/* Where a record's fields lie; `proven_ns` is -1 where it has none. */
+typedef struct {
+    int flags, proof, incarnation, recv_ns, proven_ns, venue_ts_ns;
+} Places;
+
+static Places places[RECORD_COUNT];
+static PyObject *pure_gate, *trusts[TRUST_COUNT];
+static long trust_of_writer[LIVENESS_COUNT];
+
+static int place_of(const LayoutRecord *layout, const char *name)
+{
+    for (int i = 0; i < layout->field_count; i++)
+        if (!strcmp(layout->fields[i].name, name))
+            return layout->fields[i].offset;
+    return -1;
+}
+
+static void find_places(void)
+{
+    for (int i = 0; i < RECORD_COUNT; i++) {
+        const LayoutRecord *layout = &LAYOUT_RECORDS[i];
+        places[i] = (Places){
+            place_of(layout, "flags"),       place_of(layout, "proof"),
+            place_of(layout, "incarnation"), place_of(layout, "recv_ns"),
+            place_of(layout, "proven_ns"),   place_of(layout, "venue_ts_ns"),
+        };
+    }
+}
+
+static inline int64_t wide_at(const Snapshot *book, int offset)
+{
+    int64_t value;
+    memcpy(&value, (const char *)book->words + offset, sizeof value);
+    return value;
+}
+
+static inline uint32_t narrow_at(const Snapshot *book, int offset)
+{
+    uint32_t value;
+    memcpy(&value, (const char *)book->words + offset, sizeof value);
+    return value;
+}
+
+typedef struct {
+    int64_t evidence_max, lag_max, quiet_max, now, incarnation, link, sibling, wall_offset;
+    long liveness;
+    int judges_lag;
+} Case;
+
+/* What was judged last, taken apart; a run judges many books by one policy and one witness. */
+static Case last;
+static PyObject *last_policy, *last_witness;
+
+/* The newer of two times; one in the future proves nothing. */
+static inline int64_t newer(int64_t best, int64_t proof, int64_t now)
+{
+    return proof > best && proof <= now ? proof : best;
+}
+
+static int is_proven(const Snapshot *book, const Places *at, const Case *given)
+{
+    int64_t own = newer(0, wide_at(book, at->recv_ns), given->now);
+    if (at->proven_ns >= 0)
+        own = newer(own, wide_at(book, at->proven_ns), given->now);
+    int64_t link = newer(newer(own, given->link, given->now), given->sibling, given->now);
+    return given->now - own <= given->quiet_max && given->now - link <= given->evidence_max;
+}
+
+/* The record itself, its writer being alive: worst first. */
+static long judge(const Snapshot *book, const Places *at, const Case *given)
+{
+    uint32_t flags = narrow_at(book, at->flags);
+    int64_t recv = wide_at(book, at->recv_ns), age = given->now - recv;
+    if (flags & F_RESOLVED)
+        return RESOLVED;
+    if (flags & F_RESYNC)
+        return GAP;
+    if (flags & F_WARMUP || narrow_at(book, at->incarnation) != given->incarnation)
+        return WARMUP;
+    int is_quiet = age > given->evidence_max;
+    if (age < 0 || (is_quiet && !is_proven(book, at, given)))
+        return STALE;
+    int64_t venue_ts = wide_at(book, at->venue_ts_ns);
+    if (given->judges_lag && venue_ts && narrow_at(book, at->proof) != PROOF_SNAPSHOT
+        && recv + given->wall_offset - venue_ts > given->lag_max)
+        return STALE;
+    if (flags & F_CROSSED)
+        return CROSSED;
+    if (flags & F_SUSPECT)
+        return SUSPECT;
+    return is_quiet ? QUIET : LIVE;
+}
+
+static long long number_at(PyObject *tuple, Py_ssize_t index)
+{
+    return PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, index));
+}
+
+/* Take policy (name, evidence, lag, quiet) and witness (liveness, incarnation, link_ns, sibling_ns,
+ * wall_offset_ns or None) apart; both are tuples, so they cannot change while they are held. */
+static int take_apart(PyObject *policy, PyObject *witness)
+{
+    Case this = {.judges_lag = PyTuple_GET_ITEM(witness, 4) != Py_None};
+    this.evidence_max = number_at(policy, 1);
+    this.lag_max = number_at(policy, 2);
+    this.quiet_max = number_at(policy, 3);
+    this.liveness = number_at(witness, 0);
+    this.incarnation = number_at(witness, 1);
+    this.link = number_at(witness, 2);
+    this.sibling = number_at(witness, 3);
+    this.wall_offset = this.judges_lag ? number_at(witness, 4) : 0;
+    if (PyErr_Occurred())
+        return -1;
+    if (this.liveness < 0 || this.liveness >= LIVENESS_COUNT) {
+        PyErr_Format(PyExc_KeyError, "%ld", this.liveness);
+        return -1;
+    }
+    last = this;
+    Py_XSETREF(last_policy, Py_NewRef(policy));
+    Py_XSETREF(last_witness, Py_NewRef(witness));
+    return 0;
+}
+
+/* What the Python twin judges, or complains of: no whole book, or given in another form. */
+static int is_for_twin(PyObject *const *args, Py_ssize_t given, PyObject *names)
+{
+    if (names && (given != 3 || PyTuple_GET_SIZE(names) != 1
+                  || PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "witness")))
+        return 1;
+    return (!names && given != 4) || !is_snapshot(args[0]) || !PyTuple_Check(args[1])
+        || PyTuple_GET_SIZE(args[1]) != 4 || !PyTuple_Check(args[3])
+        || PyTuple_GET_SIZE(args[3]) != 5;
+}
+
+static PyObject *gate(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given,
+                      PyObject *names)
+{
+    if (is_for_twin(args, given, names))
+        return PyObject_Vectorcall(pure_gate, args, given, names);
+    if ((args[1] != last_policy || args[3] != last_witness) && take_apart(args[1], args[3]) < 0)
+        return NULL;
+    last.now = PyLong_AsLongLong(args[2]);
+    if (last.now == -1 && PyErr_Occurred())
+        return NULL;
+    const Snapshot *book = (Snapshot *)args[0];
+    long trust = trust_of_writer[last.liveness];
+    if (trust > STALLED) {
+        long of_book = judge(book, &places[book->kind - kinds], &last);
+        trust = of_book < trust ? of_book : trust;
+    }
+    PyObject *found = PyTuple_New(2);
+    if (found) {
+        PyTuple_SET_ITEM(found, 0, Py_NewRef(args[0]));
+        PyTuple_SET_ITEM(found, 1, Py_NewRef(trusts[trust]));
+    }
+    return found;
+}
+
+static PyObject *configure_gate(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *pure, *all, *of_writer;
+    if (!PyArg_ParseTuple(args, "OO!O!", &pure, &PyTuple_Type, &all, &PyTuple_Type, &of_writer))
+        return NULL;
+    if (PyTuple_GET_SIZE(all) != TRUST_COUNT || PyTuple_GET_SIZE(of_writer) != LIVENESS_COUNT)
+        return PyErr_Format(PyExc_ValueError, "the core knows %d trusts and %d livenesses",
+                            TRUST_COUNT, LIVENESS_COUNT);
+    for (int i = 0; i < LIVENESS_COUNT; i++) {
+        trust_of_writer[i] = PyLong_AsLong(PyTuple_GET_ITEM(of_writer, i));
+        if (trust_of_writer[i] < 0 || trust_of_writer[i] >= TRUST_COUNT)
+            return PyErr_Format(PyExc_ValueError, "%ld is no Trust", trust_of_writer[i]);
+    }
+    for (int i = 0; i < TRUST_COUNT; i++)
+        Py_XSETREF(trusts[i], Py_NewRef(PyTuple_GET_ITEM(all, i)));
+    Py_XSETREF(pure_gate, Py_NewRef(pure));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef gate_methods[] = {
+    {"gate", (PyCFunction)(void (*)(void))gate, METH_FASTCALL | METH_KEYWORDS,
+     "Judge a top of book: (book or None, Trust)."},
+    {"configure_gate", configure_gate, METH_VARARGS, "Give the gate its trusts and its twin."},
+    {NULL},
+};
+
+int gate_add(PyObject *module)
+{
+    find_places();
+    return PyModule_AddFunctions(module, gate_methods);
+}

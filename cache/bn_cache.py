@@ -1,0 +1,291 @@
+"""The Binance cache: top of book of one symbol with what was derived of it, and its rolling mids.
+
+`BNCache` reads what a feed publishes (from the venue's stream, or from a polled service: the same
+boards), without a lock and without waiting. `BNCacheWriter` is for a program that polls a pricer
+service itself: `update_from_poll` takes one answer and publishes on those boards.
+
+Top and features are two records. The invariant: the features of a snapshot are those that stood
+while its top did, of the same writer; where there are none such, they are None.
+
+`get_age_ms` and `is_stale` speak of a snapshot's age, which is that of the last change. They never
+gate quoting; `cache/gate.py` does, by the age of the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Final
+
+from cache.bn_poll import Polled, read_poll
+from cache.board import Miss, Snapshot
+from cache.counters import Counter
+from cache.errors import SegmentMissing, UpdateRefused
+from cache.instruments import Directory, generation_for, listing
+from cache.layout import (
+    BBO,
+    E9,
+    FEATURES,
+    INSTRUMENT,
+    BoardSpec,
+    Flag,
+    Known,
+    tag_of,
+)
+from cache.segment import ReaderSegment, WriterSegment
+from cache.snapshot_store import SnapshotStore
+from cache.snapshots import NS_PER_MS, BNSnapshot, MarketSnapshotMeta, age_ms, unpacker
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ROLE: Final = "feed.binance.0"
+STALE_MS: Final = 1_000
+MIDS_MAX: Final = 126
+"""How many mids the shipped feed's board shows: its K - 2."""
+
+FEATURES_LAG_NS: Final = 3 * E9
+"""Features this much older than their top are of a timer that stands still."""
+
+_TRY_MAX: Final = 8
+_WARMUP = int(Flag.WARMUP)
+_DISTRUST = int(Flag.WARMUP | Flag.SUSPECT | Flag.CROSSED | Flag.RESYNC | Flag.NO_BID | Flag.NO_ASK)
+_RETURN_1S, _RETURN_60S = int(Known.RETURN_1S), int(Known.RETURN_60S)
+_SHOCK_Z = int(Known.SHOCK_Z)
+_ALL = int(Known.RETURN_1S | Known.RETURN_5S | Known.RETURN_60S | Known.SHOCK_Z)
+
+_unpack_top = unpacker(
+    BBO, "incarnation", "batch", "recv_ns", "publish_ns", "venue_ts_ns", "flags",
+    "bid_px_e9", "bid_qty_e9", "ask_px_e9", "ask_qty_e9",
+).unpack  # fmt: skip
+_unpack_features = unpacker(
+    FEATURES, "incarnation", "batch", "publish_ns", "return_1s_e9", "return_60s_e9", "sigma_e9",
+    "shock_z_e9", "sample_count", "known",
+).unpack  # fmt: skip
+
+
+_Top = tuple[tuple[int, ...], bool]
+_Features = tuple[int, ...] | None
+
+
+def _decode_top(record: Snapshot, is_old: bool) -> _Top:
+    return _unpack_top(record.raw), is_old
+
+
+def _decode_features(record: Snapshot, is_old: bool) -> _Features:
+    return None if is_old else _unpack_features(record.raw)
+
+
+class BNCache:
+    """Reads one symbol of one feed. Belongs to one thread; make a new one after a re-attach."""
+
+    def __init__(
+        self,
+        segment: ReaderSegment,
+        symbol: str,
+        slot: int,
+        *,
+        clock: Callable[[], int] = monotonic_ns,
+    ) -> None:
+        """`slot` is the symbol's, as a `Directory` of the segment has it."""
+        self.segment = segment
+        self.symbol = symbol
+        self._slot = slot
+        self._tag = tag = tag_of("binance", symbol)
+        self._clock = clock
+        boards = segment.places()
+        self._samples = segment.board("samples") if "samples" in boards else None
+        self._run: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        tops = SnapshotStore(segment.board("bbo"), slot, tag, decode=_decode_top)
+        derived = SnapshotStore(segment.board("features"), slot, tag, decode=_decode_features)
+        self._read_top, self._read_features = tops.read_latest, derived.read_latest
+        self._held: tuple[BNSnapshot | None, int] = (None, 0)
+        self._top: _Top | None = None
+        self._derived: _Features = None
+        self.get_seq = tops.get_seq
+        """The number of the newest top of book: one load."""
+
+    @classmethod
+    def attach(cls, symbol: str, *, role: str = ROLE, namespace: str = "penstock") -> BNCache:
+        """Find a symbol. Raises SegmentMissing while nobody lists it."""
+        segment = ReaderSegment.attach(role, namespace=namespace)
+        directory = Directory(segment)
+        directory.refresh()
+        slot = directory.slot_of.get(tag_of("binance", symbol))
+        if slot is None:
+            raise SegmentMissing(f"{segment.path} lists no symbol {symbol}; try again later.")
+        return cls(segment, symbol, slot)
+
+    def get_latest(self) -> tuple[BNSnapshot | None, int]:
+        """The newest whole snapshot, or None, and the number of its top of book."""
+        top, seq = self._read_top()
+        features, _ = self._read_features()
+        held = self._held
+        if top is self._top and features is self._derived and seq == held[1]:
+            return held
+        if features is not None and top is not None and features[1] > top[0][1]:
+            top, seq, features = self._read_again()
+        self._top, self._derived = top, features
+        made = None if top is None else _combine(self.symbol, seq, top, features)
+        self._held = held = (made, seq)
+        return held
+
+    def _read_again(self) -> tuple[_Top | None, int, _Features]:
+        """A top, and features that are not ahead of it; none where they always were."""
+        for _ in range(_TRY_MAX):
+            top, seq = self._read_top()
+            features, _ = self._read_features()
+            if features is None or top is None or features[1] <= top[0][1]:
+                return top, seq, features
+        return top, seq, None
+
+    def get_age_ms(self, now_ms: int) -> int | None:
+        """How old the latest snapshot is at `now_ms` (CLOCK_MONOTONIC); None where there is none.
+
+        What came after the caller read its clock is new, 0; negative is what the clock has not
+        reached even now.
+        """
+        snapshot, _ = self.get_latest()
+        return age_ms(snapshot.meta, now_ms, self._clock) if snapshot is not None else None
+
+    def is_stale(self, now_ms: int, threshold_ms: int = STALE_MS) -> bool:
+        """Whether the latest snapshot is older than that; unknown and negative ages are stale."""
+        age = self.get_age_ms(now_ms)
+        return age is None or not 0 <= age <= threshold_ms
+
+    def mids(self, count: int = MIDS_MAX) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The last `count` mids, oldest first: the seconds they stand for (wall clock, ns), 1e-9.
+
+        Taken on whole seconds, of tops that were to be trusted. Memory is copied once.
+        """
+        import numpy as np
+
+        board = self._samples
+        empty = np.empty(0, np.int64)
+        if board is None:
+            return empty, empty
+        found = board.history(self._slot, min(count, board.cell_count - 2), self._tag)
+        if isinstance(found, Miss):
+            return self._run or (empty, empty)
+        whole = found[found["flags"] & _DISTRUST == 0]
+        self._run = whole["wall_ns"], whole["mid_px_e9"]
+        return self._run
+
+
+def _combine(symbol: str, seq: int, top: _Top, features: _Features) -> BNSnapshot:
+    """Make a snapshot; the features join if they are of the same writer and not left behind."""
+    (incarnation, _, recv_ns, publish_ns, wall_ns, flags, bid, bid_qty, ask, ask_qty), is_old = top
+    return_1s = return_60s = sigma = shock_z = None
+    count = 0
+    if features is not None and features[0] == incarnation:
+        _, _, made_ns, return_1s, return_60s, sigma, shock_z, count, known = features
+        if publish_ns - made_ns > FEATURES_LAG_NS:
+            known = count = 0
+        if known != _ALL:
+            return_1s = return_1s if known & _RETURN_1S else None
+            return_60s = return_60s if known & _RETURN_60S else None
+            shock_z = shock_z if known & _SHOCK_Z else None
+    return BNSnapshot(
+        MarketSnapshotMeta(recv_ns, wall_ns or None, seq, "BN"),
+        symbol,
+        bid or None,
+        ask or None,
+        bid_qty or None,
+        ask_qty or None,
+        return_1s,
+        return_60s,
+        sigma if count else None,
+        shock_z,
+        count,
+        flags | _WARMUP if is_old else flags,
+    )
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def bn_boards(symbol_slots: int = 1) -> tuple[BoardSpec, ...]:
+    """The boards that a `BNCacheWriter` needs."""
+    return (
+        BoardSpec("instruments", INSTRUMENT, symbol_slots, 4),
+        BoardSpec("bbo", BBO, symbol_slots, 8),
+        BoardSpec("features", FEATURES, symbol_slots, 8),
+    )
+
+
+class BNCacheWriter:
+    """Publishes a service's answers about one symbol; belongs to its segment's thread.
+
+    What the service says of the last minute and of the shock is carried as it says it; there is no
+    volatility in what it says that could be quoted on, so there is none here. The shipped poller
+    (`python -m feeds binance` with `source = "poll"`) samples its own.
+    """
+
+    def __init__(
+        self,
+        segment: WriterSegment,
+        symbol: str,
+        slot: int = 0,
+        *,
+        ignored: Set[str] = frozenset(),
+        clock: Callable[[], int] = monotonic_ns,
+    ) -> None:
+        """`ignored` are keys of an answer that may be there besides: see `read_poll`."""
+        self._segment = segment
+        self._symbol = symbol
+        self._slot = slot
+        self._ignored = ignored
+        self._clock = clock
+        self._tops = segment.board("bbo")
+        self._features = segment.board("features")
+        self._batch = 0
+        self._list()
+
+    def _list(self) -> None:
+        tag, now_ns = tag_of("binance", self._symbol), self._clock()
+        generation = generation_for(self._tops, self._slot, tag)
+        values = listing(id=self._symbol.encode(), recv_ns=now_ns, publish_ns=now_ns)
+        instruments = self._segment.board("instruments")
+        for board in (instruments, self._tops, self._features):
+            board.assign(self._slot, tag, generation)
+        instruments.publish(self._slot, values)
+        self._segment.bump_epoch()
+
+    def update_from_poll(self, raw: object) -> int:
+        """Publish an answer, as parsed JSON; return the snapshot's number.
+
+        Raises UpdateRefused, which says what is wrong, and nothing is changed.
+        """
+        try:
+            polled = read_poll(raw, self._symbol, ignored=self._ignored)
+        except UpdateRefused:
+            self._segment.counters.add(Counter.cache_updates_refused)
+            raise
+        now_ns = self._clock()
+        self._batch += 1
+        self._publish_features(polled, now_ns)
+        # Behind its features: a reader that meets this top finds them, or later ones.
+        seq = self._tops.publish(
+            self._slot,
+            (
+                self._batch, 0, now_ns, now_ns, (polled.wall_ts_ms or 0) * NS_PER_MS, 0, 0,
+                polled.bid_px_e9, 0, polled.ask_px_e9, 0, 0, 0, 0, now_ns,
+            ),
+        )  # fmt: skip
+        self._segment.set_link(now_ns)
+        self._segment.ring()
+        return seq
+
+    def _publish_features(self, polled: Polled, now_ns: int) -> None:
+        return_1m, shock_z = polled.return_1m_e9, polled.shock_z_e9
+        known = 0 if return_1m is None else _RETURN_60S
+        known |= 0 if shock_z is None else _SHOCK_Z
+        mid_e9 = (polled.bid_px_e9 + polled.ask_px_e9) // 2
+        self._features.publish(
+            self._slot,
+            (
+                self._batch, 0, now_ns, now_ns, (polled.wall_ts_ms or 0) * NS_PER_MS, 0, 0,
+                mid_e9, 0, 0, return_1m or 0, 0, shock_z or 0, 0, known,
+            ),
+        )  # fmt: skip

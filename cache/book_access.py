@@ -1,0 +1,156 @@
+"""How a decision gets at books: from memory or not at all, and never by waiting.
+
+`BookAccess.get_book` reads a token's depth, has the gate judge it, and gives the book only if it
+may be quoted on. None means *skip this tick*: there is no fall-back, no request and no older book
+in its place, and the trust says why. Each call is counted by its outcome.
+
+Depth and top of book of a token are judged together, the worst that holds wins: so a lost link
+shows at once, and depth that stands still while the top moves on is STALE, however young its link.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from time import monotonic_ns
+from typing import Final
+
+from cache.board import Miss, Snapshot
+from cache.book_metrics import BookMetrics
+from cache.book_store import BookStore, Sight
+from cache.gate import FAST15M, LATENCY_ARB, MS, Policy, Trust, Witness, gate
+
+LATENCY_ARB_MS: Final = (100, 500)
+"""What a strategy of the latency_arb kind may ask for."""
+
+_EVER_NS: Final = 1 << 62
+
+
+def policy_of_ms(max_stale_ms: int, name: str = "default") -> Policy:
+    """A policy of one's own, such as the default one of the settings. Raises ValueError.
+
+    Its other bounds stand to this one as those of `fast15m` do.
+    """
+    if type(max_stale_ms) is not int or max_stale_ms < 1:
+        raise ValueError(f"max_stale_ms is {max_stale_ms!r}: it must be a whole number, at least 1")
+    bounds = {
+        field: value * max_stale_ms * MS // FAST15M.evidence_ns_max
+        for field, value in FAST15M._asdict().items()
+        if field != "name"
+    }
+    return Policy(name=name, **bounds)
+
+
+def latency_arb(max_stale_ms: int = LATENCY_ARB_MS[1]) -> Policy:
+    """The strictest policy, with a tolerance of 100 to 500 ms. Raises ValueError."""
+    least, most = LATENCY_ARB_MS
+    if type(max_stale_ms) is not int or not least <= max_stale_ms <= most:
+        raise ValueError(f"max_stale_ms is {max_stale_ms!r}: it must be {least} to {most}")
+    if max_stale_ms == most:
+        return LATENCY_ARB
+    return policy_of_ms(max_stale_ms, LATENCY_ARB.name)
+
+
+class BookAccess:
+    """The books of one store, for one thread that decides."""
+
+    def __init__(
+        self,
+        store: BookStore,
+        metrics: BookMetrics | None = None,
+        *,
+        default: Policy = FAST15M,
+        is_enabled: bool = True,
+        wall_offset_ns: int | None = None,
+    ) -> None:
+        """Count in `metrics`. Without `is_enabled` nothing is served: every tick is skipped.
+
+        `wall_offset_ns` is wall clock minus CLOCK_MONOTONIC; None where the venue's times are not
+        to be judged (a replay).
+        """
+        self.store = store
+        self.metrics = metrics if metrics is not None else BookMetrics()
+        self.default = default
+        self.is_enabled = is_enabled
+        self.wall_offset_ns = wall_offset_ns
+
+    def get_book(
+        self, token: str, policy: Policy | None, now_ns: int
+    ) -> tuple[Snapshot | None, Trust]:
+        """Give the depth of a token if it may be quoted on, else None: skip this tick.
+
+        `policy` None is the default one. What was published after `now_ns` was read is no book
+        from the future: the clock is read again then.
+        """
+        sight = self.store.look(token) if self.is_enabled else None
+        if sight is None:
+            self.metrics.judged(Trust.NOT_SUBSCRIBED, 0)
+            return None, Trust.NOT_SUBSCRIBED
+        if _published_ns(sight) > now_ns:
+            now_ns = monotonic_ns()
+        witness = self.store.witness(now_ns, wall_offset_ns=self.wall_offset_ns)
+        book, trust = judge(sight, policy or self.default, now_ns, witness)
+        self.metrics.judged(trust, now_ns - book.recv_ns if book is not None else 0)
+        return (book if trust.is_quotable else None), trust
+
+    def best_bid(self, token: str, policy: Policy | None, now_ns: int) -> int | None:
+        """The best bid in 1e-9; None where there is none or it may not be trusted."""
+        book, _ = self.get_book(token, policy, now_ns)
+        return best_bid_of(book) if book is not None else None
+
+    def best_ask(self, token: str, policy: Policy | None, now_ns: int) -> int | None:
+        """The best ask in 1e-9; None where there is none or it may not be trusted."""
+        book, _ = self.get_book(token, policy, now_ns)
+        return best_ask_of(book) if book is not None else None
+
+    def mid(self, token: str, policy: Policy | None, now_ns: int) -> int | None:
+        """The mid price in 1e-9; None unless both sides are known and may be trusted."""
+        book, _ = self.get_book(token, policy, now_ns)
+        return mid_of(book) if book is not None else None
+
+
+def judge(
+    sight: Sight, policy: Policy, now_ns: int, witness: Witness
+) -> tuple[Snapshot | None, Trust]:
+    """Judge depth and top of book together; the book is the depth.
+
+    Depth carries no proof of its own: where it is of one moment with its top, it shares the top's.
+    """
+    depth, top = sight
+    own_policy = _patient(policy) if sight.is_one_moment else policy
+    book, trust = gate(depth, own_policy, now_ns, witness=witness)
+    if top is None or book is None:
+        return book, trust
+    _, trust_of_top = gate(top, policy, now_ns, witness=witness)
+    trust = min(trust, trust_of_top)
+    if isinstance(top, Snapshot) and top.recv_ns - book.recv_ns > policy.evidence_ns_max:
+        trust = min(trust, Trust.STALE)
+    return book, trust
+
+
+@lru_cache(maxsize=64)
+def _patient(policy: Policy) -> Policy:
+    """The same policy without a bound on ages: they are judged of the top."""
+    return policy._replace(evidence_ns_max=_EVER_NS, quiet_ns_max=_EVER_NS)
+
+
+def _published_ns(sight: Sight) -> int:
+    """When the newer of both was published; 0 where neither was read."""
+    return max(0 if read is None or isinstance(read, Miss) else read.publish_ns for read in sight)
+
+
+def best_bid_of(book: Snapshot) -> int | None:
+    """The best bid of a depth record; None where there is none."""
+    px: int | None = book.bids[0] if book.bid_count else None
+    return px
+
+
+def best_ask_of(book: Snapshot) -> int | None:
+    """The best ask of a depth record; None where there is none."""
+    px: int | None = book.asks[0] if book.ask_count else None
+    return px
+
+
+def mid_of(book: Snapshot) -> int | None:
+    """The mid of a depth record; None unless it has both sides."""
+    bid, ask = best_bid_of(book), best_ask_of(book)
+    return (bid + ask) // 2 if bid is not None and ask is not None else None

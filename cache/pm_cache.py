@@ -1,0 +1,309 @@
+"""The Polymarket cache: both tops of one market as one snapshot, and its rolling mids.
+
+`PMCache` reads what a feed publishes, by the market's condition id, without a lock and without
+waiting. `PMCacheWriter` is for a program with a feed of its own: it publishes on the same boards,
+so that everything that reads the shipped feed reads it too.
+
+`get_age_ms` and `is_stale` speak of a snapshot's age, which is that of the last change: a quiet
+market is stale by them and may be sound all the same. They never gate quoting; `cache/gate.py`
+does, by the age of the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic_ns, time_ns
+from typing import TYPE_CHECKING, Final
+
+from cache.board import Miss, Snapshot
+from cache.counters import Counter
+from cache.errors import SegmentMissing, UpdateRefused
+from cache.instruments import Directory, Pair, generation_for, listing
+from cache.layout import E9, INSTRUMENT, PAIR_BBO, BoardSpec, Flag, tag_of
+from cache.segment import ReaderSegment, WriterSegment
+from cache.snapshot_store import SnapshotStore, SnapshotStoreWriter
+from cache.snapshots import (
+    NS_PER_MS,
+    MarketSnapshotMeta,
+    PMBookSnapshot,
+    PMBookTop,
+    age_ms,
+    unpacker,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ROLE: Final = "feed.polymarket.0"
+STALE_MS: Final = 500
+MIDS_MAX: Final = 126
+"""How many mids the shipped feed's board shows: its K - 2."""
+
+_WARMUP = int(Flag.WARMUP)
+_NO_SIDES = int(Flag.NO_BID | Flag.NO_ASK)
+_CROSSED = int(Flag.CROSSED)
+_DISTRUST = int(Flag.WARMUP | Flag.SUSPECT | Flag.CROSSED | Flag.RESYNC | Flag.NO_BID | Flag.NO_ASK)
+_unpack = unpacker(
+    PAIR_BBO,
+    "recv_ns", "venue_ts_ns", "flags",
+    "yes_bid_px_e9", "yes_bid_qty_e9", "yes_ask_px_e9", "yes_ask_qty_e9",
+    "no_bid_px_e9", "no_bid_qty_e9", "no_ask_px_e9", "no_ask_qty_e9",
+    "last_px_e9", "tick_e9", "yes_flags", "no_flags",
+).unpack  # fmt: skip
+
+
+def _part_top(bid: int, bid_qty: int, ask: int, ask_qty: int, *, flags: int) -> PMBookTop | None:
+    """A top with an empty side, from the fields of a record; None where no book was known."""
+    if flags & _WARMUP and not bid and not ask:
+        return None
+    return PMBookTop(bid or None, bid_qty if bid else None, ask or None, ask_qty if ask else None)
+
+
+def _decoder(market_id: str, yes_id: str, no_id: str) -> Callable[[Snapshot, bool], PMBookSnapshot]:
+    def decode(record: Snapshot, is_old: bool) -> PMBookSnapshot:
+        (
+            recv_ns, venue_ts_ns, flags, yes_bid, yes_bid_qty, yes_ask, yes_ask_qty,
+            no_bid, no_bid_qty, no_ask, no_ask_qty, last_px, tick, yes_flags, no_flags,
+        ) = _unpack(record.raw)  # fmt: skip
+        # Written out for both tops: this is the cost of a read.
+        if yes_bid and yes_ask:
+            yes: PMBookTop | None = PMBookTop(yes_bid, yes_bid_qty, yes_ask, yes_ask_qty)
+        else:
+            yes = _part_top(yes_bid, yes_bid_qty, yes_ask, yes_ask_qty, flags=yes_flags)
+        if no_bid and no_ask:
+            no: PMBookTop | None = PMBookTop(no_bid, no_bid_qty, no_ask, no_ask_qty)
+        else:
+            no = _part_top(no_bid, no_bid_qty, no_ask, no_ask_qty, flags=no_flags)
+        return PMBookSnapshot(
+            MarketSnapshotMeta(recv_ns, venue_ts_ns or None, record.version, "PM"),
+            market_id, yes_id, no_id, yes, no, flags | _WARMUP if is_old else flags,
+            yes_flags, no_flags, last_px or None, tick or None,
+        )  # fmt: skip
+
+    return decode
+
+
+class PMCache:
+    """Reads one market of one feed. Belongs to one thread; make a new one after a re-attach."""
+
+    def __init__(
+        self, segment: ReaderSegment, pair: Pair, *, clock: Callable[[], int] = monotonic_ns
+    ) -> None:
+        """`pair` is the market as a `Directory` of the segment lists it."""
+        self.segment = segment
+        self.pair = pair
+        self._clock = clock
+        self._mids = segment.board("mids") if "mids" in segment.places() else None
+        self._run: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._store = SnapshotStore(
+            segment.board("pair_bbo"),
+            pair.pair_slot,
+            pair.tag,
+            decode=_decoder(pair.yes.market_id, pair.yes.id, pair.no.id),
+        )
+        self.get_latest = self._store.read_latest
+        """The newest whole snapshot, or None, and its number."""
+        self.get_seq = self._store.get_seq
+        """The number of the newest publication of the market's slot: one load."""
+
+    @classmethod
+    def attach(cls, market_id: str, *, role: str = ROLE, namespace: str = "penstock") -> PMCache:
+        """Find a market by its condition id. Raises SegmentMissing while nobody lists it."""
+        segment = ReaderSegment.attach(role, namespace=namespace)
+        directory = Directory(segment)
+        directory.refresh()
+        pair = directory.pairs.get(tag_of("polymarket", market_id))
+        if pair is None:
+            raise SegmentMissing(f"{segment.path} lists no market {market_id}; try again later.")
+        return cls(segment, pair)
+
+    def get_age_ms(self, now_ms: int) -> int | None:
+        """How old the latest snapshot is at `now_ms` (CLOCK_MONOTONIC); None where there is none.
+
+        What came after the caller read its clock is new, 0; negative is what the clock has not
+        reached even now.
+        """
+        snapshot, _ = self.get_latest()
+        return age_ms(snapshot.meta, now_ms, self._clock) if snapshot is not None else None
+
+    def is_stale(self, now_ms: int, threshold_ms: int = STALE_MS) -> bool:
+        """Whether the latest snapshot is older than that; unknown and negative ages are stale."""
+        age = self.get_age_ms(now_ms)
+        return age is None or not 0 <= age <= threshold_ms
+
+    def mids(self, count: int = MIDS_MAX) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The last `count` mids of YES, oldest first: times (CLOCK_MONOTONIC ns), mids (1e-9).
+
+        Sampled by a timer, once a second by the shipped feed; moments without a whole and trusted
+        top are left out. Memory is copied once.
+        """
+        import numpy as np
+
+        board = self._mids
+        empty = np.empty(0, np.int64)
+        if board is None:
+            return empty, empty
+        found = board.history(self.pair.pair_slot, min(count, board.cell_count - 2), self.pair.tag)
+        if isinstance(found, Miss):
+            return self._run or (empty, empty)
+        whole = found[found["yes_flags"] & _DISTRUST == 0]
+        self._run = whole["publish_ns"], (whole["yes_bid_px_e9"] + whole["yes_ask_px_e9"]) // 2
+        return self._run
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+Bbo = tuple[int | None, int | None, int | None, int | None]
+"""Bid, its size, ask, its size, in 1e-9; None, None for a side that is empty."""
+
+
+def pm_boards(market_slots: int = 1) -> tuple[BoardSpec, ...]:
+    """The boards that a `PMCacheWriter` needs."""
+    return (
+        BoardSpec("instruments", INSTRUMENT, 2 * market_slots, 4),
+        BoardSpec("pair_bbo", PAIR_BBO, market_slots, 8),
+        BoardSpec("mids", PAIR_BBO, market_slots, 128),
+    )
+
+
+class PMCacheWriter:
+    """Publishes the tops of one market, in one slot of a segment; belongs to its thread."""
+
+    def __init__(
+        self,
+        segment: WriterSegment,
+        slot: int = 0,
+        *,
+        mids_interval_ms: int = 1_000,
+        clock: Callable[[], int] = monotonic_ns,
+        wall: Callable[[], int] = time_ns,
+    ) -> None:
+        self._segment = segment
+        self._slot = slot
+        self._mids_ns = mids_interval_ms * NS_PER_MS
+        self._clock = clock
+        self._wall = wall
+        self._market: tuple[str, str, str] | None = None
+        self._sampled_ns = 0
+        self._store = SnapshotStoreWriter(segment.board("pair_bbo"), slot, self._encode)
+        self._mids = SnapshotStoreWriter(segment.board("mids"), slot, self._encode)
+
+    def update_from_ws(
+        self,
+        yes_bbo: Bbo | None,
+        no_bbo: Bbo | None,
+        market_id: str,
+        yes_token_id: str,
+        no_token_id: str,
+    ) -> int:
+        """Publish both tops; return the snapshot's number. None: that book is not known.
+
+        Raises UpdateRefused, which says what is wrong, and nothing is changed.
+        """
+        market = (market_id, yes_token_id, no_token_id)
+        try:
+            _check_market(market)
+            yes, yes_flags = _read_bbo("yes_bbo", yes_bbo)
+            no, no_flags = _read_bbo("no_bbo", no_bbo)
+        except UpdateRefused:
+            self._segment.counters.add(Counter.cache_updates_refused)
+            raise
+        if market != self._market:
+            self._list(market)
+        now_ns = self._clock()
+        snapshot = PMBookSnapshot(
+            MarketSnapshotMeta(now_ns, self._wall(), self._store.get_seq() + 1, "PM"),
+            *market,
+            yes,
+            no,
+            yes_flags | no_flags,
+            yes_flags,
+            no_flags,
+        )
+        seq = self._store.publish(snapshot)
+        if now_ns - self._sampled_ns >= self._mids_ns:
+            self._sampled_ns = now_ns
+            self._mids.publish(snapshot)
+        self._segment.set_link(now_ns)
+        self._segment.ring()
+        return seq
+
+    def _encode(self, snapshot: PMBookSnapshot) -> tuple[int, ...]:
+        meta = snapshot.meta
+        yes, no = _sides(snapshot.yes_top), _sides(snapshot.no_top)
+        return (
+            meta.feed_seq, 0, meta.monotonic_ts_ns, self._clock(), meta.wall_ts_ns or 0,
+            snapshot.flags, 0, *yes, *no, snapshot.last_px_e9 or 0, snapshot.tick_e9 or 0,
+            meta.monotonic_ts_ns, snapshot.yes_flags, snapshot.no_flags,
+        )  # fmt: skip
+
+    def _list(self, market: tuple[str, str, str]) -> None:
+        """Give the slot to a market, and list its tokens."""
+        board = self._segment.board("instruments")
+        pair_tag, *tags = (tag_of("polymarket", one) for one in market)
+        generation = generation_for(self._segment.board("pair_bbo"), self._slot, pair_tag)
+        now_ns = self._clock()
+        for index, tag in enumerate(tags):
+            slot = 2 * self._slot + index
+            board.assign(slot, tag, generation)
+            values = listing(
+                recv_ns=now_ns,
+                publish_ns=now_ns,
+                id=market[1 + index].encode(),
+                market_id=market[0].encode(),
+                slug=market[0].encode(),
+                outcome=(b"Yes", b"No")[index],
+                outcome_index=index,
+                complement_tag=tags[1 - index],
+                pair_tag=pair_tag,
+                pair_slot=self._slot,
+            )
+            board.publish(slot, values)
+        for store in (self._store, self._mids):
+            store.assign(pair_tag, generation)
+        self._market = market
+        self._segment.bump_epoch()
+
+
+_TEXT_MAX: Final = {"market_id": 72, "yes_token_id": 80, "no_token_id": 80}
+
+
+def _check_market(market: tuple[str, str, str]) -> None:
+    for (name, most), text in zip(_TEXT_MAX.items(), market, strict=True):
+        if not isinstance(text, str):
+            raise UpdateRefused(f"{name} is {type(text).__name__}: it must be text")
+        if not text or not text.isascii() or not text.isprintable() or len(text) > most:
+            raise UpdateRefused(f"{name} is {text[:90]!r}: it must be 1 to {most} ASCII characters")
+    if market[1] == market[2]:
+        raise UpdateRefused(f"no_token_id is {market[2]!r}, the same as yes_token_id")
+
+
+def _read_bbo(name: str, bbo: Bbo | None) -> tuple[PMBookTop | None, int]:
+    """A top and its flags. Raises UpdateRefused."""
+    if bbo is None:
+        return None, _WARMUP | _NO_SIDES
+    if not isinstance(bbo, tuple) or len(bbo) != 4:
+        raise UpdateRefused(f"{name} is not (bid_px, bid_qty, ask_px, ask_qty) or None")
+    flags = 0
+    for side, flag in (("bid", Flag.NO_BID), ("ask", Flag.NO_ASK)):
+        px, qty = bbo[:2] if side == "bid" else bbo[2:]
+        if px is None and qty is None:
+            flags |= int(flag)
+            continue
+        for what, value, most in (("px", px, E9 - 1), ("qty", qty, (1 << 63) - 1)):
+            if type(value) is not int:
+                kind = type(value).__name__
+                raise UpdateRefused(f"{name} {side}_{what} is {kind}: it must be an int in 1e-9")
+            if not 0 < value <= most:
+                raise UpdateRefused(f"{name} {side}_{what} is {value}: it must be 1 to {most}")
+    top = PMBookTop(*bbo)
+    if not flags and top.bid_px_e9 >= top.ask_px_e9:  # type: ignore[operator]
+        flags = _CROSSED
+    return top, flags
+
+
+def _sides(top: PMBookTop | None) -> tuple[int, int, int, int]:
+    if top is None:
+        return 0, 0, 0, 0
+    return top.bid_px_e9 or 0, top.bid_qty_e9 or 0, top.ask_px_e9 or 0, top.ask_qty_e9 or 0

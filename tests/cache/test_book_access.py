@@ -1,0 +1,228 @@
+"""Books for decisions: from memory or not at all, and why not."""
+
+import time
+
+import pytest
+
+from cache.book_access import BookAccess, latency_arb, policy_of_ms
+from cache.book_metrics import BookMetrics
+from cache.book_store import bids_of
+from cache.gate import FAST15M, LATENCY_ARB, LONG, MS, Trust
+from cache.layout import Flag, State
+from tests.cache.book_world import NOW, FeedWorld
+from tests.shm import own_namespace
+
+UP = "111"
+
+
+@pytest.fixture
+def pm():
+    with own_namespace() as namespace:
+        yield FeedWorld(namespace, "polymarket", ("111", "222"))
+
+
+@pytest.fixture
+def bn():
+    with own_namespace() as namespace:
+        yield FeedWorld(namespace)
+
+
+def live(world, *, age_ms=0, batch=1, token_slot=0, now_ns=NOW):
+    """Publish a book of that age that nothing is wrong with."""
+    world.publish_top(batch=batch, recv_ns=now_ns - age_ms * MS)
+    world.publish_depth(slot=token_slot, batch=batch, recv_ns=now_ns - age_ms * MS)
+
+
+def misses(access):
+    summary = access.metrics.summary()
+    return {
+        name.removeprefix("cache_misses_")
+        for name in summary.__struct_fields__
+        if name.startswith("cache_misses_") and getattr(summary, name)
+    }
+
+
+# --- a book, or why not ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("venue", ["pm", "bn"])
+def test_a_live_book_is_given_with_its_trust_and_counted_as_a_hit(venue, request):
+    world = request.getfixturevalue(venue)
+    access = BookAccess(world.store())
+    live(world, age_ms=30)
+    book, trust = access.get_book(world.symbols[0], FAST15M, NOW)
+    assert trust is Trust.LIVE
+    assert bids_of(book) == [(100, 1)]
+    summary = access.metrics.summary()
+    assert (summary.cache_hits, summary.hit_rate, summary.mean_age_ms) == (1, 1.0, 30.0)
+    assert summary.age_histogram == (0, 1, 0, 0, 0, 0, 0, 0)
+
+
+def test_a_token_nobody_lists_is_skipped(pm):
+    access = BookAccess(pm.store())
+    assert access.get_book("333", FAST15M, NOW) == (None, Trust.NOT_SUBSCRIBED)
+    assert misses(access) == {"not_subscribed"}
+
+
+def test_a_token_without_a_book_yet_is_skipped(pm):
+    access = BookAccess(pm.store())
+    assert access.get_book(UP, FAST15M, NOW) == (None, Trust.NEVER_SEEN)
+    assert misses(access) == {"never_seen"}
+
+
+@pytest.mark.parametrize(
+    ("flag", "trust", "miss"),
+    [
+        (Flag.WARMUP, Trust.WARMUP, "not_ready"),
+        (Flag.RESYNC, Trust.GAP, "not_ready"),
+        (Flag.RESOLVED, Trust.RESOLVED, "not_ready"),
+        (Flag.SUSPECT, Trust.SUSPECT, "not_ready"),
+        (Flag.CROSSED, Trust.CROSSED, "crossed"),
+    ],
+)
+@pytest.mark.parametrize("is_top", [False, True])
+def test_a_doubt_of_depth_or_of_top_skips_the_tick(pm, flag, trust, miss, is_top):
+    access = BookAccess(pm.store())
+    live(pm)
+    if is_top:
+        pm.publish_top(batch=2, flags=int(flag))
+    else:
+        pm.publish_depth(batch=2, flags=int(flag))
+    assert access.get_book(UP, FAST15M, NOW) == (None, trust)
+    assert misses(access) == {miss}
+
+
+def test_a_crossed_book_is_not_served_but_a_one_sided_one_is(pm):
+    access = BookAccess(pm.store())
+    pm.publish_top(flags=int(Flag.NO_ASK))
+    pm.publish_depth(flags=int(Flag.NO_ASK), asks=())
+    book, trust = access.get_book(UP, FAST15M, NOW)
+    assert trust is Trust.LIVE
+    assert book.ask_count == 0
+
+
+def test_a_dead_writer_skips_the_tick(pm):
+    access = BookAccess(pm.store())
+    live(pm)
+    pm.segment.set_state(State.HALT)
+    assert access.get_book(UP, FAST15M, NOW) == (None, Trust.WRITER_DEAD)
+    assert misses(access) == {"not_ready"}
+
+
+def test_each_policy_has_its_own_patience_with_evidence(pm):
+    access = BookAccess(pm.store())
+    live(pm, age_ms=1_000)
+    pm.publish_top(recv_ns=NOW - 1_000 * MS, proven_ns=NOW - 1_000 * MS)
+    pm.beat(NOW, link_ns=NOW - 1_000 * MS)
+    assert access.get_book(UP, LATENCY_ARB, NOW) == (None, Trust.STALE)
+    assert access.get_book(UP, FAST15M, NOW)[1] is Trust.LIVE
+    assert access.get_book(UP, LONG, NOW)[1] is Trust.LIVE
+    assert misses(access) == {"stale"}
+
+
+def test_the_bounds_of_the_policies_are_those_they_are_known_by():
+    assert LATENCY_ARB.evidence_ns_max == 500 * MS
+    assert FAST15M.evidence_ns_max == 1_500 * MS
+    assert LONG.evidence_ns_max == 5_000 * MS
+
+
+def test_a_latency_arb_may_be_set_from_100_to_500_ms():
+    assert latency_arb() == LATENCY_ARB
+    found = latency_arb(150)
+    assert (found.name, found.evidence_ns_max) == ("latency_arb", 150 * MS)
+    assert found.lag_ns_max == FAST15M.lag_ns_max // 10
+    for wrong in (99, 501, 100.0, True):
+        with pytest.raises(ValueError, match="max_stale_ms"):
+            latency_arb(wrong)
+
+
+def test_the_default_policy_is_used_where_none_is_named(pm):
+    access = BookAccess(pm.store(), default=policy_of_ms(20))
+    live(pm, age_ms=30)
+    pm.beat(NOW, link_ns=NOW - 30 * MS)
+    assert access.get_book(UP, None, NOW) == (None, Trust.STALE)
+    assert access.get_book(UP, policy_of_ms(30), NOW)[1] is Trust.LIVE
+    for wrong in (0, 1.5):
+        with pytest.raises(ValueError, match="max_stale_ms"):
+            policy_of_ms(wrong)
+
+
+def test_a_quiet_book_is_served_as_long_as_its_link_is_proven(pm):
+    access = BookAccess(pm.store())
+    later = NOW + 600_000 * MS
+    pm.publish_top(proven_ns=later - 900 * MS)
+    pm.publish_depth()
+    pm.beat(later)
+    book, trust = access.get_book(UP, LATENCY_ARB, later)
+    assert trust is Trust.QUIET
+    assert book is not None
+    assert access.metrics.summary().age_histogram[7] == 1
+
+
+def test_depth_that_stands_still_while_its_top_moves_on_is_stale(bn):
+    access = BookAccess(bn.store())
+    live(bn)
+    later = NOW + 501 * MS
+    bn.beat(later)
+    bn.publish_top(batch=2, recv_ns=later)
+    assert access.get_book("BTCUSDT", LATENCY_ARB, later) == (None, Trust.STALE)
+    assert access.get_book("BTCUSDT", FAST15M, later)[1] is Trust.LIVE
+
+
+def test_the_proof_of_the_top_is_the_depths_own_where_both_are_of_one_moment(pm):
+    access = BookAccess(pm.store())
+    old_ns = NOW - 9_000 * MS
+    pm.publish_top(batch=3, recv_ns=old_ns, proven_ns=NOW - 5 * MS)
+    pm.publish_depth(batch=3, recv_ns=old_ns)
+    assert access.get_book(UP, LATENCY_ARB, NOW)[1] is Trust.QUIET
+    pm.publish_depth(batch=2, recv_ns=old_ns)
+    assert access.get_book(UP, LATENCY_ARB, NOW)[1] is Trust.STALE
+
+
+def test_a_book_published_after_the_clock_was_read_is_not_from_the_future(pm):
+    access = BookAccess(pm.store())
+    before_ns = time.monotonic_ns()
+    now_ns = time.monotonic_ns()
+    pm.beat(now_ns)
+    live(pm, now_ns=now_ns)
+    assert access.get_book(UP, FAST15M, before_ns)[1] is Trust.LIVE
+
+
+def test_a_store_that_is_switched_off_serves_nothing(pm):
+    access = BookAccess(pm.store(), is_enabled=False)
+    live(pm)
+    assert access.get_book(UP, FAST15M, NOW) == (None, Trust.NOT_SUBSCRIBED)
+    assert access.mid(UP, FAST15M, NOW) is None
+
+
+def test_the_figures_go_where_the_process_keeps_its_own(pm):
+    metrics = BookMetrics(pm.segment.counters)
+    access = BookAccess(pm.store(), metrics)
+    live(pm)
+    access.get_book(UP, FAST15M, NOW)
+    assert pm.store().segment.counters.all()["cache_book_hits"] == 1
+
+
+# --- best prices ----------------------------------------------------------------------------------
+
+
+def test_best_prices_and_mid_are_those_of_the_depth(pm):
+    access = BookAccess(pm.store())
+    pm.publish_top()
+    pm.publish_depth(bids=((100, 1), (99, 2)), asks=((103, 1), (104, 1)))
+    assert access.best_bid(UP, FAST15M, NOW) == 100
+    assert access.best_ask(UP, FAST15M, NOW) == 103
+    assert access.mid(UP, FAST15M, NOW) == 101
+
+
+def test_a_price_that_is_not_known_is_none(pm):
+    access = BookAccess(pm.store())
+    for ask in (access.best_bid, access.best_ask, access.mid):
+        assert ask(UP, FAST15M, NOW) is None
+    pm.publish_top(flags=int(Flag.NO_BID))
+    pm.publish_depth(flags=int(Flag.NO_BID), bids=())
+    assert access.best_bid(UP, FAST15M, NOW) is None
+    assert access.best_ask(UP, FAST15M, NOW) == 101
+    assert access.mid(UP, FAST15M, NOW) is None
+    pm.publish_depth(asks=())
+    assert access.best_ask(UP, FAST15M, NOW) is None

@@ -1,0 +1,297 @@
+"""The book store: whole books by token, read from the board of whichever feed writes it."""
+
+import pytest
+
+from cache.bells import make_waiter
+from cache.board import Miss
+from cache.book_store import BookStore, BookStoreWriter, asks_of, bids_of
+from cache.errors import SegmentMissing
+from cache.ladder import Delta, Outcome, Whole
+from cache.layout import Flag, Proof
+from cache.liveness import Liveness
+from cache.segment import WriterSegment
+from tests.cache.book_world import NOW, FeedWorld
+
+BIDS = ((100, 5), (99, 7))
+ASKS = ((101, 6), (102, 8))
+BTC = "BTCUSDT"
+
+
+@pytest.fixture
+def world(namespace):
+    return FeedWorld(namespace)
+
+
+@pytest.fixture
+def pm(namespace):
+    return FeedWorld(namespace, "polymarket", ("111", "222"))
+
+
+def snapshot(world, sequence=10, **stamp):
+    return world.writer.apply_snapshot(0, Whole(sequence, BIDS, ASKS), world.stamp(**stamp))
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def test_before_a_snapshot_there_is_no_book(world):
+    store = world.store()
+    assert store.read(BTC) is Miss.NEVER
+    assert not store.is_ready(BTC)
+    assert store.last_update_ns(BTC) is store.sequence(BTC) is None
+    assert store.update_count(BTC) == 0
+
+
+def test_a_snapshot_is_published_whole_with_its_sequence_and_time(world):
+    store = world.store()
+    world.publish_top()
+    assert snapshot(world, venue_ts_ns=77, batch=1) is Outcome.APPLIED
+    assert store.is_ready(BTC)
+    book = store.read(BTC)
+    assert bids_of(book) == list(BIDS)
+    assert asks_of(book) == list(ASKS)
+    assert (book.venue_seq, book.recv_ns, book.venue_ts_ns) == (10, NOW, 77)
+    assert (book.flags, book.proof) == (0, Proof.SNAPSHOT)
+    assert store.sequence(BTC) == 10
+    assert store.last_update_ns(BTC) == NOW
+    assert store.update_count(BTC) == 1
+
+
+def test_a_delta_moves_book_sequence_and_time_on(world):
+    store = world.store()
+    snapshot(world)
+    done = world.writer.apply_delta(0, Delta(11, 14, ((100, 0),), ()), world.stamp(NOW + 5))
+    assert done is Outcome.APPLIED
+    assert bids_of(store.read(BTC)) == [(99, 7)]
+    assert store.sequence(BTC) == 14
+    assert store.last_update_ns(BTC) == NOW + 5
+    assert store.update_count(BTC) == 2
+    assert store.read(BTC).proof == Proof.VENUE_SEQ
+
+
+@pytest.mark.parametrize(
+    "bad", [Delta(13, 13, (), ()), Delta(11, 11, ((101, 1),), ()), Delta(11, 11, ((0, 1),), ())]
+)
+def test_any_anomaly_marks_the_book_not_ready_and_shows_no_level(world, bad):
+    store = world.store()
+    world.publish_top()
+    snapshot(world)
+    assert store.is_ready(BTC)
+    world.writer.apply_delta(0, bad, world.stamp(NOW + 5))
+    assert not store.is_ready(BTC)
+    book = store.read(BTC)
+    assert (book.bid_count, book.ask_count, book.venue_seq) == (0, 0, 0)
+    assert book.flags == Flag.RESYNC | Flag.NO_BID | Flag.NO_ASK
+
+
+def test_a_crossed_snapshot_is_rejected_counted_and_leaves_the_book_not_ready(world):
+    store = world.store()
+    world.publish_top()
+    snapshot(world)
+    crossed = Whole(20, ((101, 1),), ((101, 1),))
+    assert world.writer.apply_snapshot(0, crossed, world.stamp()) is Outcome.CROSSED
+    assert not store.is_ready(BTC)
+    summary = world.writer.metrics.summary()
+    assert (summary.snapshots_applied, summary.snapshot_rejects) == (1, 1)
+    assert summary.crossed_book_resets == 1
+
+
+def test_an_older_snapshot_publishes_nothing(world):
+    store = world.store()
+    snapshot(world)
+    assert snapshot(world, sequence=9) is Outcome.OUTDATED
+    assert store.update_count(BTC) == 1
+
+
+def test_waiting_deltas_are_published_as_one_book_and_each_is_counted(world):
+    store = world.store()
+    for number in (11, 12):
+        world.writer.apply_delta(0, Delta(number, number, ((100, number),), ()), world.stamp())
+    assert store.update_count(BTC) == 0
+    snapshot(world)
+    assert store.update_count(BTC) == 1
+    assert store.sequence(BTC) == 12
+    summary = world.writer.metrics.summary()
+    assert (summary.snapshots_applied, summary.deltas_applied) == (1, 2)
+
+
+def test_a_book_of_a_lost_link_is_not_ready_until_the_next_snapshot(world):
+    store = world.store()
+    world.publish_top()
+    snapshot(world)
+    world.writer.mark_not_ready(0, world.stamp())
+    assert not store.is_ready(BTC)
+    snapshot(world, sequence=3)  # The venue's numbers may have begun anew.
+    assert store.is_ready(BTC)
+
+
+def test_a_backlog_takes_readiness_away_and_gives_it_back(world):
+    store = world.store()
+    world.publish_top()
+    snapshot(world)
+    world.writer.mark_behind(0, world.stamp(), is_behind=True)
+    assert not store.is_ready(BTC)
+    world.writer.apply_delta(0, Delta(11, 11, ((100, 1),), ()), world.stamp())
+    assert not store.is_ready(BTC)
+    world.writer.mark_behind(0, world.stamp(), is_behind=False)
+    assert store.is_ready(BTC)
+    assert bids_of(store.read(BTC), 1) == [(100, 1)]
+
+
+def test_no_more_levels_are_published_than_were_asked_for(namespace):
+    world = FeedWorld(namespace)
+    writer = BookStoreWriter(world.depth, depth_max=2)
+    writer.open(0, world.tag(BTC), 0)
+    deep = tuple((100 - i, 1) for i in range(30)), tuple((101 + i, 1) for i in range(30))
+    writer.apply_snapshot(0, Whole(1, *deep), world.stamp())
+    book = world.store().read(BTC)
+    assert (book.bid_count, book.ask_count) == (2, 2)
+    assert bids_of(book) == list(deep[0][:2])
+
+
+def test_twenty_levels_a_side_are_the_default(world):
+    deep = tuple((100 - i, i + 1) for i in range(30)), tuple((101 + i, i + 1) for i in range(30))
+    world.writer.apply_snapshot(0, Whole(1, *deep), world.stamp())
+    book = world.store().read(BTC)
+    assert bids_of(book) == list(deep[0][:20])
+    assert asks_of(book) == list(deep[1][:20])
+    assert asks_of(book, 3) == list(deep[1][:3])
+
+
+@pytest.mark.parametrize("sizes", [{"depth_max": 0}, {"depth_max": 21}, {"levels_max": 19}])
+def test_a_depth_that_cannot_be_published_is_refused(world, sizes):
+    with pytest.raises(ValueError, match="depth_max"):
+        BookStoreWriter(world.depth, **sizes)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def test_a_token_nobody_lists_has_no_book(world):
+    store = world.store()
+    assert store.read("DOGEUSDT") is store.look("DOGEUSDT") is None
+    assert store.sequence("DOGEUSDT") is store.last_update_ns("DOGEUSDT") is None
+    assert store.update_count("DOGEUSDT") == 0
+    assert not store.is_ready("DOGEUSDT")
+    assert store.tokens() == ("BTCUSDT", "ETHUSDT")
+
+
+def test_a_token_that_is_listed_later_is_found_and_one_that_goes_is_not(world):
+    store = world.store()
+    assert store.read("SOLUSDT") is None
+    world.list(2, "SOLUSDT")
+    world.writer.open(2, world.tag("SOLUSDT"), 0)
+    assert store.read("SOLUSDT") is Miss.NEVER
+    world.list(2, "SOLUSDT", is_listed=False)
+    assert store.read("SOLUSDT") is None
+
+
+def test_a_slot_that_was_given_away_is_never_read_under_the_old_name(world):
+    store = world.store()
+    snapshot(world)
+    world.depth.assign(0, world.tag("SOLUSDT"), 1)
+    world.publish_depth()
+    assert store.read(BTC) is Miss.OTHER_TAG
+    assert not store.is_ready(BTC)
+
+
+def test_depth_of_an_earlier_incarnation_is_not_ready(world, namespace):
+    world.publish_top()
+    snapshot(world)
+    assert world.store().is_ready(BTC)
+    world.segment.close()
+    again = FeedWorld(namespace)
+    store = again.store()
+    assert not store.is_ready(BTC)
+    again.publish_top()
+    snapshot(again)
+    assert store.is_ready(BTC)
+
+
+def test_the_books_of_polymarket_are_read_by_the_same_store(pm):
+    store = pm.store()
+    pm.publish_top(batch=4)
+    pm.publish_depth(slot=1, batch=4, bids=((899, 3),), asks=((900, 2),))
+    assert store.tokens() == ("111", "222")
+    assert store.is_ready("222")
+    assert bids_of(store.read("222")) == [(899, 3)]
+    # The venue numbers nothing: the batch is what grows.
+    assert store.sequence("222") == 4
+    assert not store.is_ready("111")
+
+
+def test_a_book_whose_top_was_marked_is_not_ready_at_once(pm):
+    store = pm.store()
+    pm.publish_top(batch=4)
+    pm.publish_depth(batch=4)
+    assert store.is_ready("111")
+    pm.publish_top(batch=5, flags=int(Flag.RESYNC))
+    assert not store.is_ready("111")
+
+
+def test_depth_and_top_are_of_one_moment_only_where_their_batch_is_equal(pm):
+    store = pm.store()
+    pm.publish_depth(batch=4)
+    assert not store.look("111").is_one_moment
+    pm.publish_top(batch=4)
+    assert store.look("111").is_one_moment
+    pm.publish_top(batch=5)
+    assert not store.look("111").is_one_moment
+
+
+def test_batch_nought_is_no_batch(world):
+    world.publish_depth(batch=0)
+    world.publish_top(batch=0)
+    assert not world.store().look(BTC).is_one_moment
+
+
+def test_the_witness_tells_of_the_writer_and_its_link(world):
+    store = world.store()
+    world.beat(NOW, link_ns=NOW - 5)
+    found = store.witness(NOW)
+    assert (found.liveness, found.incarnation, found.link_ns) == (Liveness.LIVE, 1, NOW - 5)
+
+
+# --- notification ---------------------------------------------------------------------------------
+
+
+def test_what_changed_since_the_last_look_is_told_by_token(world):
+    store = world.store()
+    assert store.changed() == []
+    snapshot(world)
+    assert store.changed() == [BTC]
+    assert store.changed() == []
+    world.writer.apply_snapshot(1, Whole(1, BIDS, ASKS), world.stamp())
+    world.writer.apply_delta(0, Delta(11, 11, (), ()), world.stamp())
+    assert sorted(store.changed()) == ["BTCUSDT", "ETHUSDT"]
+
+
+def test_a_change_rings_the_bell_of_whoever_waits(world):
+    store = world.store()
+    waiter = make_waiter([store.segment])
+    waiter.load()
+    assert store.changed() == []
+    snapshot(world)
+    world.segment.ring()
+    assert waiter.wait(5_000_000_000)
+    assert store.changed() == [BTC]
+
+
+def test_a_feed_that_never_ran_is_missing(namespace):
+    with pytest.raises(SegmentMissing):
+        BookStore.attach("feed.binance.0", namespace=namespace)
+
+
+def test_a_segment_without_a_top_of_book_gives_depth_alone(namespace):
+    world = FeedWorld(namespace)
+    specs = tuple(place.spec for name, place in world.segment.places().items() if name != "bbo")
+    world.segment.close(remove=True)
+    segment = WriterSegment.create(world.role, specs, namespace=namespace)
+    world.segment, world.depth = segment, segment.board("depth")
+    world.list(0, BTC)
+    world.depth.assign(0, world.tag(BTC), 0)
+    world.publish_depth()
+    store = world.store()
+    assert store.look(BTC).top is None
+    assert not store.look(BTC).is_one_moment
+    assert store.is_ready(BTC)

@@ -1,0 +1,146 @@
+import asyncio
+import http.client
+import io
+import ssl
+import threading
+from email.message import Message
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler
+
+import pytest
+
+from feeds import fetch
+from feeds.fetch import FetchFailed, fetch_aside
+
+URL = "https://venue/x"
+
+
+class Answer(io.BytesIO):
+    def __init__(self, body, status=200):
+        super().__init__(body)
+        self.status = status
+
+
+@pytest.fixture
+def venue(monkeypatch):
+    """Answers every request with what was put into it, or raises it."""
+
+    class Venue:
+        answer = Answer(b"")
+        handlers = ()
+        asked = ()
+        question = None
+
+        def open(self, request, timeout):
+            self.asked = (request.full_url, request.headers, timeout)
+            self.question = request.data
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self.answer
+
+    made = Venue()
+
+    def build_opener(*handlers):
+        made.handlers = handlers
+        return made
+
+    monkeypatch.setattr(fetch, "build_opener", build_opener)
+    return made
+
+
+def refused(code, **headers):
+    said = Message()
+    for name, value in headers.items():
+        said[name.replace("_", "-")] = value
+    return HTTPError(URL, code, "no", said, io.BytesIO(b"sorry"))
+
+
+def test_a_body_is_given_whole_and_the_venue_is_told_who_asks(venue):
+    venue.answer = Answer(b"x" * 200_000)
+    assert fetch.fetch(URL, 2.0) == b"x" * 200_000
+    url, headers, timeout_s = venue.asked
+    assert (url, timeout_s) == (URL, 2.0)
+    assert headers["User-agent"].startswith("penstock")
+
+
+def test_a_refusal_says_its_status_and_when_to_come_again(venue):
+    venue.answer = refused(429, Retry_After="7")
+    with pytest.raises(FetchFailed, match="status 429") as caught:
+        fetch.fetch(URL, 1.0)
+    assert (caught.value.status, caught.value.retry_after) == (429, "7")
+
+
+def test_an_answer_without_content_is_no_answer(venue):
+    venue.answer = Answer(b"", status=204)
+    with pytest.raises(FetchFailed, match="status 204"):
+        fetch.fetch(URL, 1.0)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [URLError("refused"), TimeoutError(), http.client.IncompleteRead(b""), ValueError("no URL")],
+)
+def test_a_venue_that_cannot_be_asked_has_no_status(venue, fault):
+    venue.answer = fault
+    with pytest.raises(FetchFailed) as caught:
+        fetch.fetch(URL, 1.0)
+    assert caught.value.status == 0
+
+
+def test_a_body_without_end_is_cut_off(venue, monkeypatch):
+    monkeypatch.setattr(fetch, "BODY_BYTES_MAX", 1000)
+    venue.answer = Answer(b"x" * 5000)
+    with pytest.raises(FetchFailed, match="1000 bytes"):
+        fetch.fetch(URL, 1.0)
+
+
+def test_a_body_that_drips_is_cut_off(venue, monkeypatch):
+    now_ns = iter(range(0, 10**10, 10**9))
+    monkeypatch.setattr(fetch, "monotonic_ns", lambda: next(now_ns))
+    venue.answer = Answer(b"x" * 500_000)
+    with pytest.raises(FetchFailed, match="too long"):
+        fetch.fetch(URL, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_direct"),
+    [("http://127.0.0.1:1/x", True), ("http://localhost/x", True), (URL, False)],
+)
+def test_a_venue_on_this_host_is_asked_without_a_proxy(venue, url, is_direct):
+    fetch.fetch(url, 1.0)
+    assert any(isinstance(handler, ProxyHandler) for handler in venue.handlers) == is_direct
+
+
+def test_a_question_is_posted_as_json_and_without_one_nothing_is(venue):
+    fetch.fetch(URL, 1.0, b"[]")
+    assert venue.question == b"[]"
+    assert venue.asked[1]["Content-type"] == "application/json"
+    fetch.fetch(URL, 1.0)
+    assert venue.question is None
+    assert "Content-type" not in venue.asked[1]
+
+
+def test_the_hosts_certificates_are_read_once(venue, monkeypatch):
+    read = []
+    monkeypatch.setattr(ssl, "create_default_context", lambda: read.append(1))
+    fetch._certificates.cache_clear()
+    for _ in range(2):
+        fetch.fetch(URL, 1.0)
+    fetch.fetch("http://127.0.0.1:1/x", 1.0)
+    assert read == [1]
+    fetch._certificates.cache_clear()
+
+
+def test_aside_gives_what_the_thread_found(venue):
+    venue.answer = Answer(b"body")
+    assert asyncio.run(fetch_aside(URL, 1.0)) == b"body"
+    venue.answer = refused(404)
+    with pytest.raises(FetchFailed) as caught:
+        asyncio.run(fetch_aside(URL, 1.0))
+    assert caught.value.status == 404
+
+
+def test_a_thread_that_hangs_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(fetch, "fetch", lambda *asked: threading.Event().wait())
+    with pytest.raises(FetchFailed, match="too long"):
+        asyncio.run(fetch_aside(URL, -0.999))
