@@ -18,7 +18,7 @@ from host.arguments import Parser, real, whole
 from host.process import guarded
 from host.say import teller
 
-MODULES = ("cache", "md_cache", "feeds", "sockets", "pipeline")
+MODULES = ("cache", "scale", "md_cache", "feeds", "sockets", "pipeline")
 
 
 def _parser() -> Parser:

@@ -61,7 +61,8 @@ class Stack:
     def __init__(self, *words: str, **settings: str) -> None:
         """`words` go to the command line, `settings` to the environment."""
         self.namespace = f"stack-{uuid.uuid4().hex[:8]}"
-        own = {"PENSTOCK_HOST_NAMESPACE": self.namespace, "PENSTOCK_SIM_PORT": str(free_port())}
+        self.port = str(free_port())
+        own = {"PENSTOCK_HOST_NAMESPACE": self.namespace, "PENSTOCK_SIM_PORT": self.port}
         self._command = [sys.executable, "-m", "host", "up", *words]
         self._environ = os.environ | own | WIDE | settings
         self._segments: dict[str, ReaderSegment] = {}

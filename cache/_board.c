@@ -64,6 +64,12 @@ static void linger(const Word *word)
 
 /* --- boards -------------------------------------------------------------------------------- */
 
+/* Whose data a slot holds. */
+typedef struct {
+    uint64_t tag;
+    uint32_t generation;
+} Tenant;
+
 typedef struct {
     PyObject_HEAD
     PyObject *name, *record, *place, *source; /* as in Python; source: the memory as given */
@@ -74,8 +80,7 @@ typedef struct {
     uint64_t slot_count, cell_count, mask, reach;
     size_t word_count, slot_bytes;
     unsigned long long retry_count, busy_count; /* readers */
-    uint64_t *tags;                             /* writers, as are the next two */
-    uint32_t *generations;
+    Tenant *tenants;                            /* writers, as is the next */
     uint32_t incarnation;
 } Board;
 
@@ -141,9 +146,8 @@ static int board_locate(Board *self, uint64_t slots, int writes)
     self->slot_bytes = bytes * self->cell_count;
     if (!writes)
         return 0;
-    self->tags = PyMem_Calloc(slots, sizeof *self->tags);
-    self->generations = PyMem_Calloc(slots, sizeof *self->generations);
-    return self->tags && self->generations ? 0 : (PyErr_NoMemory(), -1);
+    self->tenants = PyMem_Calloc(slots, sizeof *self->tenants);
+    return self->tenants ? 0 : (PyErr_NoMemory(), -1);
 }
 
 static int board_init(Board *self, PyObject *memory, PyObject *place, int writes)
@@ -168,8 +172,7 @@ static void board_dealloc(PyObject *object)
         PyBuffer_Release(&self->memory);
     Py_XDECREF(self->name), Py_XDECREF(self->record);
     Py_XDECREF(self->place), Py_XDECREF(self->source);
-    PyMem_Free(self->tags);
-    PyMem_Free(self->generations);
+    PyMem_Free(self->tenants);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -475,9 +478,20 @@ static uint64_t store_record(Board *self, Py_ssize_t slot, const uint64_t *stage
     return version;
 }
 
+/* Ask for the lines of the next cell, so that they come while the record is being encoded: among
+ * thousands of slots they are in no near cache, and a store that waits holds up all behind it. */
+static inline void fetch_ahead(const Board *self, Py_ssize_t slot)
+{
+    uint64_t version = atomic_load_explicit(&self->versions[slot], memory_order_relaxed);
+    const Word *cell = cell_of(self, slot, version + 1);
+    for (size_t i = 0; i < self->word_count; i += LINE_WORDS)
+        __builtin_prefetch((const void *)&cell[i], 1);
+}
+
 static PyObject *publish_as(Board *self, Py_ssize_t slot, uint64_t tag, uint32_t generation,
                             PyObject *values)
 {
+    fetch_ahead(self, slot);
     _Alignas(8) uint64_t stage[WORDS_MAX];
     stage[0] = tag;
     stage[1] = (uint64_t)generation << 32 | self->incarnation;
@@ -494,10 +508,11 @@ static PyObject *writer_publish(PyObject *object, PyObject *const *args, Py_ssiz
     Py_ssize_t slot = slot_of(self, args[0]);
     if (slot < 0)
         return NULL;
-    if (!self->tags[slot])
+    const Tenant *tenant = &self->tenants[slot];
+    if (!tenant->tag)
         return PyErr_Format(board_error, "board %U: slot %zd is published before assign()",
                             self->name, slot);
-    return publish_as(self, slot, self->tags[slot], self->generations[slot], args[1]);
+    return publish_as(self, slot, tenant->tag, tenant->generation, args[1]);
 }
 
 static int stamps_of(PyObject *tag, PyObject *generation, uint64_t *tag_to, uint32_t *to)
@@ -539,8 +554,7 @@ static PyObject *writer_assign(PyObject *object, PyObject *const *args, Py_ssize
     Py_ssize_t slot = slot_of(self, args[0]);
     if (slot < 0 || stamps_of(args[1], args[2], &tag, &generation) < 0)
         return NULL;
-    self->tags[slot] = tag;
-    self->generations[slot] = generation;
+    self->tenants[slot] = (Tenant){tag, generation};
     Py_RETURN_NONE;
 }
 

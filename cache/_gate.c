@@ -9,9 +9,9 @@
 enum { TRUST_COUNT = 12, LIVENESS_COUNT = 7 };
 /* The order of gate.py's Trust; a test compares them. */
 enum { WRITER_DEAD = 2, STALLED = 3, RESOLVED, GAP, WARMUP, STALE, CROSSED, SUSPECT, QUIET, LIVE };
-/* The bits of enums.py's Flag and the number of Proof.SNAPSHOT; tests compare them. */
+/* The bits of enums.py's Flag and the numbers of its Proof; tests compare them. */
 enum { F_WARMUP = 1, F_SUSPECT = 2, F_CROSSED = 16, F_RESYNC = 32, F_RESOLVED = 64 };
-enum { PROOF_SNAPSHOT = 1 };
+enum { PROOF_SNAPSHOT = 1, PROOF_WITNESS = 5 };
 
 /* Where a record's fields lie; `proven_ns` is -1 where it has none. */
 typedef struct {
@@ -96,7 +96,8 @@ static long judge(const Snapshot *book, const Places *at, const Case *given)
     if (age < 0 || (is_quiet && !is_proven(book, at, given)))
         return STALE;
     int64_t venue_ts = wide_at(book, at->venue_ts_ns);
-    if (given->judges_lag && venue_ts && narrow_at(book, at->proof) != PROOF_SNAPSHOT
+    uint32_t proof = narrow_at(book, at->proof);
+    if (given->judges_lag && venue_ts && proof != PROOF_SNAPSHOT && proof != PROOF_WITNESS
         && recv + given->wall_offset - venue_ts > given->lag_max)
         return STALE;
     if (flags & F_CROSSED)
@@ -106,9 +107,9 @@ static long judge(const Snapshot *book, const Places *at, const Case *given)
     return is_quiet ? QUIET : LIVE;
 }
 
-static long long number_at(PyObject *tuple, Py_ssize_t index)
+static long number_at(PyObject *tuple, Py_ssize_t index)
 {
-    return PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, index));
+    return PyLong_AsLong(PyTuple_GET_ITEM(tuple, index));
 }
 
 /* Take policy (name, evidence, lag, quiet) and witness (liveness, incarnation, link_ns, sibling_ns,
@@ -154,7 +155,7 @@ static PyObject *gate(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssi
         return PyObject_Vectorcall(pure_gate, args, given, names);
     if ((args[1] != last_policy || args[3] != last_witness) && take_apart(args[1], args[3]) < 0)
         return NULL;
-    last.now = PyLong_AsLongLong(args[2]);
+    last.now = PyLong_AsLong(args[2]);
     if (last.now == -1 && PyErr_Occurred())
         return NULL;
     const Snapshot *book = (Snapshot *)args[0];

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define LAYOUT_VERSION 2
-#define LAYOUT_HASH UINT64_C(0xd6112e65e23a3836)
+#define LAYOUT_HASH UINT64_C(0x74b9d37abe3e1f1a)
 #define HEADER_INCARNATION 64
 #define HEADER_BELL 128
 #define RECORD_COUNT 13
@@ -57,11 +57,11 @@ static const LayoutField BBO_FIELDS[] = {
     {"bid_px_e9", KIND_I64, 64, 8, 1,
      "best bid; 0 with NO_BID"},
     {"bid_qty_e9", KIND_I64, 72, 8, 1,
-     "size at the best bid"},
+     "size at the best bid; 0 without NO_BID: not told"},
     {"ask_px_e9", KIND_I64, 80, 8, 1,
      "best ask; 0 with NO_ASK"},
     {"ask_qty_e9", KIND_I64, 88, 8, 1,
-     "size at the best ask"},
+     "size at the best ask; 0 without NO_ASK: not told"},
     {"last_px_e9", KIND_I64, 96, 8, 1,
      "last trade; 0 before any"},
     {"last_qty_e9", KIND_I64, 104, 8, 1,

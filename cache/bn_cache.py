@@ -26,6 +26,7 @@ from cache.layout import (
     BBO,
     E9,
     FEATURES,
+    HEADER_AT,
     INSTRUMENT,
     BoardSpec,
     Flag,
@@ -49,6 +50,7 @@ FEATURES_LAG_NS: Final = 3 * E9
 """Features this much older than their top are of a timer that stands still."""
 
 _TRY_MAX: Final = 8
+_INCARNATION = HEADER_AT["incarnation"] >> 3
 _WARMUP = int(Flag.WARMUP)
 _DISTRUST = int(Flag.WARMUP | Flag.SUSPECT | Flag.CROSSED | Flag.RESYNC | Flag.NO_BID | Flag.NO_ASK)
 _RETURN_1S, _RETURN_60S = int(Known.RETURN_1S), int(Known.RETURN_60S)
@@ -56,7 +58,7 @@ _SHOCK_Z = int(Known.SHOCK_Z)
 _ALL = int(Known.RETURN_1S | Known.RETURN_5S | Known.RETURN_60S | Known.SHOCK_Z)
 
 _unpack_top = unpacker(
-    BBO, "incarnation", "batch", "recv_ns", "publish_ns", "venue_ts_ns", "flags",
+    BBO, "incarnation", "recv_ns", "publish_ns", "venue_ts_ns", "flags",
     "bid_px_e9", "bid_qty_e9", "ask_px_e9", "ask_qty_e9",
 ).unpack  # fmt: skip
 _unpack_features = unpacker(
@@ -65,12 +67,7 @@ _unpack_features = unpacker(
 ).unpack  # fmt: skip
 
 
-_Top = tuple[tuple[int, ...], bool]
 _Features = tuple[int, ...] | None
-
-
-def _decode_top(record: Snapshot, is_old: bool) -> _Top:
-    return _unpack_top(record.raw), is_old
 
 
 def _decode_features(record: Snapshot, is_old: bool) -> _Features:
@@ -97,14 +94,18 @@ class BNCache:
         boards = segment.places()
         self._samples = segment.board("samples") if "samples" in boards else None
         self._run: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-        tops = SnapshotStore(segment.board("bbo"), slot, tag, decode=_decode_top)
+        tops = segment.board("bbo")
         derived = SnapshotStore(segment.board("features"), slot, tag, decode=_decode_features)
-        self._read_top, self._read_features = tops.read_latest, derived.read_latest
+        self._words = tops.memory.cast("Q")
+        self._version, self._read, self._read_features = (
+            tops.version,
+            tops.read,
+            derived.read_latest,
+        )
         self._held: tuple[BNSnapshot | None, int] = (None, 0)
-        self._top: _Top | None = None
+        self._incarnation = 0
+        self._top: Snapshot | Miss = Miss.NEVER
         self._derived: _Features = None
-        self.get_seq = tops.get_seq
-        """The number of the newest top of book: one load."""
 
     @classmethod
     def attach(cls, symbol: str, *, role: str = ROLE, namespace: str = "penstock") -> BNCache:
@@ -117,28 +118,41 @@ class BNCache:
             raise SegmentMissing(f"{segment.path} lists no symbol {symbol}; try again later.")
         return cls(segment, symbol, slot)
 
+    def get_seq(self) -> int:
+        """The number of the newest top of book: one load."""
+        return self._version(self._slot)
+
     def get_latest(self) -> tuple[BNSnapshot | None, int]:
         """The newest whole snapshot, or None, and the number of its top of book."""
-        top, seq = self._read_top()
-        features, _ = self._read_features()
+        incarnation = self._words[_INCARNATION]
+        seq = self._version(self._slot)  # Before the read: what comes after is news.
         held = self._held
-        if top is self._top and features is self._derived and seq == held[1]:
+        is_same = seq == held[1] and incarnation == self._incarnation
+        top = self._top if is_same else self._read(self._slot, self._tag)
+        features, _ = self._read_features()
+        if is_same and features is self._derived:
             return held
-        if features is not None and top is not None and features[1] > top[0][1]:
-            top, seq, features = self._read_again()
-        self._top, self._derived = top, features
-        made = None if top is None else _combine(self.symbol, seq, top, features)
-        self._held = held = (made, seq)
+        if isinstance(top, Miss):
+            if top is Miss.BUSY:
+                return held  # The last whole one, with its own number.
+            held = (None, seq)
+        else:
+            if features is not None and features[1] > top.batch:
+                top, features = self._read_again(top)
+            snapshot = _combine(self.symbol, top, features, is_old=top.incarnation != incarnation)
+            held = (snapshot, top.version)
+        self._incarnation, self._top, self._derived, self._held = incarnation, top, features, held
         return held
 
-    def _read_again(self) -> tuple[_Top | None, int, _Features]:
+    def _read_again(self, top: Snapshot) -> tuple[Snapshot, _Features]:
         """A top, and features that are not ahead of it; none where they always were."""
         for _ in range(_TRY_MAX):
-            top, seq = self._read_top()
+            found = self._read(self._slot, self._tag)
+            top = found if isinstance(found, Snapshot) else top
             features, _ = self._read_features()
-            if features is None or top is None or features[1] <= top[0][1]:
-                return top, seq, features
-        return top, seq, None
+            if features is None or features[1] <= top.batch:
+                return top, features
+        return top, None
 
     def get_age_ms(self, now_ms: int) -> int | None:
         """How old the latest snapshot is at `now_ms` (CLOCK_MONOTONIC); None where there is none.
@@ -173,9 +187,11 @@ class BNCache:
         return self._run
 
 
-def _combine(symbol: str, seq: int, top: _Top, features: _Features) -> BNSnapshot:
+def _combine(symbol: str, top: Snapshot, features: _Features, *, is_old: bool) -> BNSnapshot:
     """Make a snapshot; the features join if they are of the same writer and not left behind."""
-    (incarnation, _, recv_ns, publish_ns, wall_ns, flags, bid, bid_qty, ask, ask_qty), is_old = top
+    (
+        incarnation, recv_ns, publish_ns, wall_ns, flags, bid, bid_qty, ask, ask_qty,
+    ) = _unpack_top(top.raw)  # fmt: skip
     return_1s = return_60s = sigma = shock_z = None
     count = 0
     if features is not None and features[0] == incarnation:
@@ -187,7 +203,7 @@ def _combine(symbol: str, seq: int, top: _Top, features: _Features) -> BNSnapsho
             return_60s = return_60s if known & _RETURN_60S else None
             shock_z = shock_z if known & _SHOCK_Z else None
     return BNSnapshot(
-        MarketSnapshotMeta(recv_ns, wall_ns or None, seq, "BN"),
+        MarketSnapshotMeta(recv_ns, wall_ns or None, top.version, "BN"),
         symbol,
         bid or None,
         ask or None,

@@ -27,6 +27,7 @@ WALL_MS_MAX = 9_000_000_000_000
 RETURN_MAX = 1.0
 """More than all, or twice as much, in one minute: a percentage, or damage."""
 Z_MAX = 1_000_000.0
+_LARGEST = 1e300
 
 _REQUIRED = ("wall_ts_ms", "symbol", "bbo_bid", "bbo_ask")
 _NESTED = {"features": ("return_1m", "ewma_vol"), "pricer": ("shock_z",)}
@@ -118,7 +119,7 @@ def _number(key: str, value: object, least: float, most: float) -> float | None:
         return None
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise UpdateRefused(f"{key} is {_kind(value)}: it must be a number")
-    if not math.isfinite(value) or not least <= value <= most:
+    if not -_LARGEST <= value <= _LARGEST or not least <= value <= most:  # NaN is neither.
         wanted = f"{least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
         raise UpdateRefused(f"{key} is {_shown(value)}: it must be a number, {wanted}")
     return float(value)
@@ -129,4 +130,6 @@ def _kind(value: object) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of many digits"  # Which Python may refuse to write.
     return repr(value)[:60]

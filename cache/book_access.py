@@ -85,7 +85,7 @@ class BookAccess:
         if sight is None:
             self.metrics.judged(Trust.NOT_SUBSCRIBED, 0)
             return None, Trust.NOT_SUBSCRIBED
-        if _published_ns(sight) > now_ns:
+        if _is_newer(sight, now_ns):
             now_ns = monotonic_ns()
         witness = self.store.witness(now_ns, wall_offset_ns=self.wall_offset_ns)
         book, trust = judge(sight, policy or self.default, now_ns, witness)
@@ -133,9 +133,13 @@ def _patient(policy: Policy) -> Policy:
     return policy._replace(evidence_ns_max=_EVER_NS, quiet_ns_max=_EVER_NS)
 
 
-def _published_ns(sight: Sight) -> int:
-    """When the newer of both was published; 0 where neither was read."""
-    return max(0 if read is None or isinstance(read, Miss) else read.publish_ns for read in sight)
+def _is_newer(sight: Sight, now_ns: int) -> bool:
+    """Whether depth or top was published after the clock was read."""
+    depth, top = sight
+    if not isinstance(depth, Miss) and depth.publish_ns > now_ns:
+        return True
+    is_newer: bool = isinstance(top, Snapshot) and top.publish_ns > now_ns
+    return is_newer
 
 
 def best_bid_of(book: Snapshot) -> int | None:

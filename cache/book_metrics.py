@@ -35,6 +35,8 @@ _AGE_COUNTERS: Final = (
     Counter.cache_book_age_more,
 )
 
+_HITS: Final = Counter.cache_book_hits
+_AGE: Final = Counter.cache_book_age_ns
 _NOT_READY: Final = Counter.cache_book_misses_not_ready
 _MISSES: Final = {
     Trust.NOT_SUBSCRIBED: Counter.cache_book_misses_not_subscribed,
@@ -148,11 +150,12 @@ class BookMetrics:
     def judged(self, trust: Trust, age_ns: int) -> None:
         """A book was asked for: a hit, of this age, where it may be quoted on, else a miss."""
         add = self.counts.add
-        if not trust.is_quotable:
-            add(_MISSES[trust])
+        miss = _MISSES.get(trust)
+        if miss is not None:
+            add(miss)
             return
-        add(Counter.cache_book_hits)
-        add(Counter.cache_book_age_ns, max(age_ns, 0))
+        add(_HITS)
+        add(_AGE, age_ns if age_ns > 0 else 0)
         add(_AGE_COUNTERS[bisect_left(_AGE_BOUNDS_NS, age_ns)])
 
     def built(self, outcome: Outcome, *, is_snapshot: bool) -> None:

@@ -20,7 +20,8 @@ from cache.book_metrics import BookMetrics, Counts
 from cache.gate import Witness
 from cache.instruments import Directory
 from cache.ladder import ANOMALIES, LEVELS_MAX, Delta, Ladder, Level, Outcome, Whole
-from cache.layout import DEPTH_LEVELS, Flag, Proof, tag_of
+from cache.layout import DEPTH_LEVELS, HEADER_AT, Flag, Proof, State, tag_of
+from cache.liveness import STALE_NS, Liveness
 from cache.segment import ReaderSegment
 
 _NO_BID: Final = int(Flag.NO_BID)
@@ -31,6 +32,11 @@ _SNAPSHOT: Final = int(Proof.SNAPSHOT)
 _VENUE_SEQ: Final = int(Proof.VENUE_SEQ)
 _NONE: Final = int(Proof.NONE)
 _PADDING: Final = (0,) * (2 * DEPTH_LEVELS)
+_LIVE: Final = Liveness.LIVE
+_RUN: Final = int(State.RUN)
+_EPOCH, _INCARNATION, _STATE, _HEARTBEAT, _LINK = (
+    HEADER_AT[name] >> 3 for name in ("epoch", "incarnation", "state", "heartbeat_ns", "link_ns")
+)
 _TOPS: Final = ("pair_bbo", "bbo")
 
 
@@ -87,6 +93,10 @@ class BookStoreWriter:
     def ladder(self, slot: int) -> Ladder:
         """The book of a slot as it is known now; to be looked at."""
         return self._books[slot].ladder
+
+    def is_behind(self, slot: int) -> bool:
+        """Whether a backlog of the slot's book is being read."""
+        return self._books[slot].is_behind
 
     def set_tick(self, slot: int, tick_e9: int) -> None:
         """Take a tick size; it goes out with the next record."""
@@ -182,7 +192,7 @@ class BookStore:
 
     def __init__(self, segment: ReaderSegment) -> None:
         self.segment = segment
-        self.venue = segment.role.split(".")[1]
+        self.venue = segment.role.removeprefix("feed.").partition(".")[0]
         self.directory = Directory(segment)
         boards = segment.places()
         self.depth: BoardReader = segment.board("depth")
@@ -190,6 +200,7 @@ class BookStore:
             (segment.board(name) for name in _TOPS if name in boards), None
         )
         self._scan: ChangeScan = self.depth.changed()
+        self._words = segment.bell_word[0].cast("Q")
         self._places: dict[str, _Place] = {}
         self._listed: tuple[int, int] = (-1, -1)
 
@@ -207,7 +218,7 @@ class BookStore:
 
     def _refresh(self) -> None:
         """Read the directory where its writer changed it: two loads when it did not."""
-        listed = self.segment.epoch, self.segment.incarnation
+        listed = self._words[_EPOCH], self._words[_INCARNATION]
         if listed == self._listed:
             return
         self._listed = listed
@@ -244,13 +255,10 @@ class BookStore:
 
     def witness(self, now_ns: int, *, wall_offset_ns: int | None = None) -> Witness:
         """What is known beside the books, for the gate."""
-        segment = self.segment
-        return Witness(
-            segment.liveness(now_ns),
-            segment.incarnation,
-            segment.link_ns,
-            wall_offset_ns=wall_offset_ns,
-        )
+        words = self._words
+        is_live = words[_STATE] == _RUN and 0 <= now_ns - words[_HEARTBEAT] <= STALE_NS
+        liveness = _LIVE if is_live else self.segment.liveness(now_ns)
+        return Witness(liveness, words[_INCARNATION], words[_LINK], 0, wall_offset_ns)
 
     def is_ready(self, token: str) -> bool:
         """Whether a whole book of this incarnation is there, and neither it nor its top in doubt.

@@ -93,6 +93,11 @@ class Counter(IntEnum):
         64,
         "A run began more than its interval late; the missed ones are not made up.",
     )
+    strategy_tokens_disabled = (
+        65,
+        "A token never came within the warmup: left out for the session.",
+    )
+    strategy_warmups_expired = 66, "The warmup ended by its timeout: too few tokens had come."
     executor_orders_placed = 80, "An order was sent."
     executor_orders_cancelled = 81, "A cancel was sent."
     executor_orders_rejected = 82, "The venue refused an order."
@@ -132,6 +137,7 @@ class Counter(IntEnum):
     cache_md_evicted = 185, "A symbol's REST snapshot made room for another's."
     cache_md_invalidated = 186, "A symbol's REST snapshot was thrown away on purpose."
     cache_md_refused = 187, "A read was too deep, or more symbols were waited for than fit."
+    cache_md_hit_permille = 188, "Not a count: hits of a thousand reads of REST snapshots."
     cache_book_hits = 200, "A book was asked for and served."
     cache_book_misses_not_subscribed = 201, "No book: nobody lists the token."
     cache_book_misses_not_ready = 202, "No book: warming up, resynchronising, in doubt, or no feed."
@@ -152,6 +158,14 @@ class Counter(IntEnum):
     cache_book_age_1000ms = 217, "A book served was 500 to 1000 ms old."
     cache_book_age_5000ms = 218, "A book served was 1 to 5 s old."
     cache_book_age_more = 219, "A book served was older than 5 s: quiet, and proven."
+    feeds_witness_asked = 220, "REST was asked for books: one question for many of them."
+    feeds_witness_matched = 221, "A silent market's book is the one that REST shows: proven."
+    feeds_witness_mismatched = 222, "REST showed another book than a silent market's."
+    feeds_witness_unclear = 223, "REST showed another book, but an older one, or a ghost."
+    feeds_witness_failed = 224, "A silent market found no witness: no answer, or no book in it."
+    feeds_books_frozen = 225, "A book stood still while REST moved on: SUSPECT, asked for again."
+    feeds_session_delayed = 226, "A dial waited for its turn: the host had had its quota."
+    feeds_books_crossed = 230, "A whole book was crossed in itself: thrown away, asked for again."
 
 
 class Histogram(IntEnum):
@@ -171,6 +185,7 @@ class Histogram(IntEnum):
     wire_to_order_ns = 3, "Bytes of the input that caused the quotes received to order decided."
     loop_turn_ns = 4, "One turn of the main loop that found work."
     venue_to_wire_ns = 5, "Event time of the venue to bytes received, clocks as they are."
+    cache_md_refresh_ns = 6, "A REST snapshot asked for to the answer."
 
 
 assert max(Counter) < layout.COUNTER_COUNT

@@ -230,6 +230,12 @@ class Reason(IntEnum):
     NO_POSITION = 12
     """What is held is not known: the executor does not live or has not said."""
 
+    WARMING_UP = 13
+    """The strategy has just started: too few of the listed tokens have a book yet."""
+
+    DISABLED = 14
+    """A token of the market had no book when the warmup ended: it is left out for the session."""
+
 
 class ProcessPhase(IntEnum):
     """Where a supervised process stands."""

@@ -98,7 +98,8 @@ _RESYNC = int(Flag.RESYNC)
 _WARMUP = int(Flag.WARMUP)
 _CROSSED = int(Flag.CROSSED)
 _SUSPECT = int(Flag.SUSPECT)
-_SNAPSHOT = int(Proof.SNAPSHOT)
+_TIMELESS = (int(Proof.SNAPSHOT), int(Proof.WITNESS))
+"""Proofs of what a book is, whenever it changed."""
 _STALLED = int(Trust.STALLED)
 _QUIET = int(Trust.QUIET)
 
@@ -161,9 +162,10 @@ def _newest(now_ns: int, proofs: tuple[int, ...]) -> int:
 def _is_late(book: Snapshot, policy: Policy, witness: Witness) -> bool:
     """Whether the book's event came too long after it happened: a backlog that looks fresh.
 
-    A snapshot carries the time of the book's last change, which may be an hour ago.
+    A snapshot carries the time of the book's last change, which may be an hour ago; so does what a
+    witness has proven since, however late its last change came.
     """
-    if witness.wall_offset_ns is None or not book.venue_ts_ns or book.proof == _SNAPSHOT:
+    if witness.wall_offset_ns is None or not book.venue_ts_ns or book.proof in _TIMELESS:
         return False
     lag_ns: int = book.recv_ns + witness.wall_offset_ns - book.venue_ts_ns
     return lag_ns > policy.lag_ns_max

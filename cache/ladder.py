@@ -5,10 +5,11 @@ level it names with its new total (0: gone). A book is built as venues prescribe
 before the snapshot wait; the snapshot drops those it contains, and the first one left must follow
 it without a gap; from then on each delta must follow the one before.
 
-Invariants: a ladder that `is_ready` is what the venue had at `sequence`, whole down to as many
-levels as are kept, and never crossed; on any anomaly (a gap, a crossed book, a number that cannot
-be) it is not ready, and empty, until the next snapshot. A snapshot replaces everything at once or
-nothing. It reads no clock, asks nobody and publishes nothing (`cache/book_store.py` does).
+Invariants: a ladder that `is_ready` is what the venue had at `sequence`, without a hole from the
+best level down as far as it reaches, and never crossed. On any anomaly (a gap, a crossed book, a
+number that cannot be, no level left of those known) it is not ready, and empty, until the next
+snapshot. A snapshot replaces everything at once or nothing. It reads no clock, asks nobody and
+publishes nothing (`cache/book_store.py` does).
 """
 
 from __future__ import annotations
@@ -47,9 +48,11 @@ class Outcome(Enum):
     """The book would cross or lock: not ready."""
     INVALID = auto()
     """A number that cannot be: not ready."""
+    EXHAUSTED = auto()
+    """Every level that was known of a side is gone, and there may be more: not ready."""
 
 
-ANOMALIES = frozenset({Outcome.GAP, Outcome.CROSSED, Outcome.INVALID})
+ANOMALIES = frozenset({Outcome.GAP, Outcome.CROSSED, Outcome.INVALID, Outcome.EXHAUSTED})
 
 
 class Whole(NamedTuple):
@@ -225,6 +228,9 @@ class Ladder:
         if _is_crossed(self.best_bid, self.best_ask):
             self._empty()  # What waits behind it is still in order.
             return Outcome.CROSSED
+        if self.is_thin(1):
+            self._empty()
+            return Outcome.EXHAUSTED
         self._note(delta.last, recv_ns)
         return Outcome.APPLIED
 

@@ -44,7 +44,7 @@ def lock_whole(descriptor: int) -> bool:
 def is_locked(path: str) -> bool:
     """Whether a living process holds the lock file `path`; a read-only descriptor is enough."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe has no end
     except FileNotFoundError:
         return False
     except PermissionError:

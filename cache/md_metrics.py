@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from math import ceil
 from typing import NamedTuple
 
-from cache.counters import Counter, CounterWriter
+from cache.counters import Counter, CounterWriter, Histogram
 
 EVICTED = "(evicted)"
 OTHER = "(other)"
@@ -88,11 +88,13 @@ class StageMetrics:
         if is_stale:
             found.stale += 1
             self._count(Counter.cache_md_hits_stale)
+        self._tell_ratio()
 
     def record_md_cache_miss(self, symbol: str) -> None:
         """There was none that could be served at once."""
         self._of(symbol).misses += 1
         self._count(Counter.cache_md_misses)
+        self._tell_ratio()
 
     def record_md_cache_age(self, symbol: str, age_ms: float | None) -> None:
         """Keep the age of what is held; None where nothing is held any more."""
@@ -106,6 +108,8 @@ class StageMetrics:
         at = next((at for at, bound in enumerate(BOUNDS_MS) if latency_ms <= bound), -1)
         self._buckets[at] += 1
         self._latency_ms_sum += latency_ms
+        if self._counters is not None:
+            self._counters.record(Histogram.cache_md_refresh_ns, round(latency_ms * 1e6))
         if symbol is not None:
             self._of(symbol).latencies_ms.append(latency_ms)
 
@@ -206,6 +210,13 @@ class StageMetrics:
     def _count(self, counter: Counter) -> None:
         if self._counters is not None:
             self._counters.add(counter)
+
+    def _tell_ratio(self) -> None:
+        counters = self._counters
+        if counters is not None:
+            hits = counters[Counter.cache_md_hits]
+            reads = hits + counters[Counter.cache_md_misses]
+            counters.set(Counter.cache_md_hit_permille, 1_000 * hits // reads)
 
 
 def _rows_of(labels: tuple[tuple[str, str], ...], found: _Symbol) -> Iterator[MetricRow]:

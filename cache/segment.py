@@ -188,7 +188,7 @@ class ReaderSegment(_Mapped):
         require_ordered_stores()
         path = segment_path(namespace, role)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(path, files.OPEN_FLAGS | os.O_RDONLY)
         except FileNotFoundError:
             raise SegmentMissing(f"{path} does not exist: is its writer running?") from None
         except PermissionError:

@@ -31,6 +31,8 @@ from cache.liveness import lock_whole
 SHM_DIR = "/dev/shm"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LOCK_TRIES = 8
+OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Neither follow a link that somebody put under the name, nor wait for the other end of a pipe."""
 
 
 def boot_id() -> bytes:
@@ -48,14 +50,15 @@ def claim(path: str, mode: int = 0o600) -> int:
     name = f"{path}.lock"
     for _ in range(_LOCK_TRIES):
         try:
-            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            lock = os.open(name, OPEN_FLAGS | os.O_RDWR | os.O_CREAT, 0o600)
         except PermissionError:
             raise foreign(name, os.stat(name).st_uid) from None
         except OSError as fault:
             raise no_file(name, fault) from None
-        if (uid := os.fstat(lock).st_uid) != os.geteuid():
+        status = os.fstat(lock)
+        if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
             os.close(lock)
-            raise foreign(name, uid)
+            raise refused(name, status)
         if not lock_whole(lock):
             os.close(lock)
             raise AlreadyRunning(
@@ -72,7 +75,7 @@ def claim(path: str, mode: int = 0o600) -> int:
 
 def unclaim(path: str, lock: int) -> None:
     """Give a claim up: where there is no segment, its lock file goes too."""
-    if not os.path.lexists(path):
+    if os.path.islink(path) or not os.path.isfile(path):
         os.unlink(f"{path}.lock")
     os.close(lock)
 
@@ -95,7 +98,7 @@ def adopt(path: str, boards: tuple[BoardSpec, ...]) -> tuple[mmap.mmap, int] | s
     another inode. Raises SegmentForeign: another user's file cannot be replaced.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, OPEN_FLAGS | os.O_RDWR)
     except FileNotFoundError:
         return ""
     except PermissionError:
@@ -103,9 +106,9 @@ def adopt(path: str, boards: tuple[BoardSpec, ...]) -> tuple[mmap.mmap, int] | s
     except OSError as fault:
         raise no_file(path, fault) from None
     status = os.fstat(descriptor)
-    if status.st_uid != os.geteuid():
+    if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise foreign(path, status.st_uid)
+        raise refused(path, status)
     places, total = layout.place_boards(boards)
     try:
         check_head(path, os.pread(descriptor, HEADER.size, 0), status.st_size)
@@ -278,6 +281,13 @@ def foreign(path: str, uid: int) -> SegmentForeign:
     )
 
 
+def refused(path: str, status: os.stat_result) -> SegmentError:
+    """What stands under a segment's name and is no file, or another user's."""
+    if not stat.S_ISREG(status.st_mode):
+        return no_file(path, None)
+    return foreign(path, status.st_uid)
+
+
 def no_file(path: str, fault: OSError | None) -> SegmentDamaged:
     """What stands under a segment's name is a directory, a link or a device."""
     why = fault.strerror if fault is not None else "it is no regular file"
@@ -331,10 +341,8 @@ def _is_ours(name: str) -> bool:
         status = os.lstat(name)
     except FileNotFoundError:
         return False
-    if not stat.S_ISREG(status.st_mode):
-        raise no_file(name, None)
-    if status.st_uid != os.geteuid():
-        raise foreign(name, status.st_uid)
+    if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
+        raise refused(name, status)
     return True
 
 

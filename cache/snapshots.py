@@ -174,4 +174,4 @@ def unpacker(record: Record, *names: str) -> struct.Struct:
 def age_ms(meta: MarketSnapshotMeta, now_ms: int, clock: Callable[[], int]) -> int:
     """The age of a snapshot; `clock` is asked where it seems to come from the future."""
     age = meta.age_ms(now_ms)
-    return age if age >= 0 else min(0, meta.age_ms(clock() // NS_PER_MS))
+    return age if age >= 0 or meta.age_ms(clock() // NS_PER_MS) < 0 else 0

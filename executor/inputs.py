@@ -17,6 +17,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from cache.board import Miss, Snapshot
+from cache.book_metrics import BookMetrics
 from cache.counters import Counter, CounterWriter
 from cache.errors import PenstockError, SegmentMissing
 from cache.gate import Policy, Trust, Witness, gate
@@ -142,6 +143,7 @@ class FeedInput:
         self._overruns = 0
         self._lost = 0
         self._witness = Witness(Liveness.WRITER_DEAD, 0, 0)
+        self._metrics = BookMetrics(counters)
         self._unreadable = Unreadable(counters, LOG)
         self._is_new = False
         """The directory of this segment has not been read yet."""
@@ -216,6 +218,7 @@ class FeedInput:
     def trust(self, top: Snapshot | None, now_ns: int, slot: int = 0) -> Trust:
         """Judge a top of book now; one whose prices are none is as bad as a crossed one."""
         found = gate(top, self._policy, now_ns, witness=self._witness)[1]
+        self._metrics.judged(found, now_ns - top.recv_ns if top is not None else 0)
         if top is None or found <= Trust.CROSSED or _is_book(top, now_ns):
             return found
         self._note("pair_bbo", slot, top.version)

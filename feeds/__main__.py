@@ -32,12 +32,15 @@ def _run_polymarket(config_path: str | None) -> int:
 
 
 def _run_binance(config_path: str | None) -> int:
-    from feeds import binance
+    from feeds import binance, poller
 
     config = begin(binance.ROLE, config_path)
     settings = config.feeds.binance
     segment = claim(config, binance.ROLE, binance.boards(settings))
     venue, namespace = config.venues.binance, config.host.namespace
+    if settings.source == "poll":
+        polling = poller.Poller(segment, settings, namespace=namespace)
+        return run_async(segment, polling.run(), config)
     feed = binance.BinanceFeed(
         segment,
         venue.ws_url,

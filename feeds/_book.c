@@ -107,8 +107,27 @@ static inline long long read_number(PyObject *text, long long low, long long hig
     return PyErr_Format(out_of_range, "%.40R is not a decimal of its range", text), FAILED;
 }
 
-#define READ_PRICE(text) read_number(text, 1, E9 - 1)
 #define READ_SIZE(text) read_number(text, 0, SIZE_MAX_E9)
+
+/* A price on the grid; in 32 bits, which hold both, dividing costs a third. */
+static inline long long read_price(PyObject *text, unsigned tick)
+{
+    long long px = read_number(text, 1, E9 - 1);
+    if (px == FAILED || (unsigned)px % tick == 0)
+        return px;
+    return PyErr_SetString(out_of_range, "a price off the grid"), FAILED;
+}
+
+static unsigned read_tick(PyObject *number)
+{
+    long long tick = PyLong_CheckExact(number) ? PyLong_AsLongLong(number) : FAILED;
+    if (0 < tick && tick < E9)
+        return (unsigned)tick;
+    if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_TypeError, "a tick size that is none");
+    return 0;
+}
+
 /* parse_time_ns(text): the venue's epoch milliseconds, of thirteen digits */
 static PyObject *parse_time_ns(PyObject *Py_UNUSED(module), PyObject *text)
 {
@@ -153,9 +172,9 @@ static int set_level(PyObject *levels, long long px, long long size)
     return done;
 }
 
-static int apply_change(PyObject *book, PyObject *change)
+static int apply_change(PyObject *book, PyObject *change, unsigned tick)
 {
-    long long px = READ_PRICE(FIELD(change_struct, change, PRICE));
+    long long px = read_price(FIELD(change_struct, change, PRICE), tick);
     long long size = px == FAILED ? FAILED : READ_SIZE(FIELD(change_struct, change, SIZE));
     PyObject *side = FIELD(change_struct, change, SIDE);
     if (size == FAILED || !is_text(side))
@@ -209,11 +228,23 @@ static int agrees(PyObject *book, PyObject *change)
     return 0 < px[0] && px[0] < px[1] && px[1] < E9;
 }
 
-/* apply_changes(first, second, changes, frame) -> FIRST | SECOND | FIRST_AGREES | SECOND_AGREES */
+/* Whether both tops show the same liquidity; of two books that agree. */
+static int is_mirrored(PyObject *const books[2])
+{
+    long long px[2][2];
+    for (int i = 0; i < 4; i++)
+        px[i / 2][i % 2] = PyLong_AsLongLong(FIELD(token_book, books[i / 2], BID_PX + i % 2));
+    return px[0][0] + px[1][1] == E9 && px[0][1] + px[1][0] == E9;
+}
+
+/* apply_changes(first, second, changes, frame, tick) -> FIRST | SECOND | FIRST_AGREES | SECOND_AGREES */
 static PyObject *apply_changes(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 4 || !PyList_CheckExact(args[2]))
-        return PyErr_SetString(PyExc_TypeError, "two books, a list of changes, a frame"), NULL;
+    if (count != 5 || !PyList_CheckExact(args[2]))
+        return PyErr_SetString(PyExc_TypeError, "two books, changes, a frame, a tick size"), NULL;
+    unsigned tick = read_tick(args[4]);
+    if (!tick)
+        return NULL;
     if (!is_a(&token_book, args[0]) || !is_a(&token_book, args[1]))
         return NULL;
     PyObject *last[2] = {NULL, NULL};
@@ -222,7 +253,7 @@ static PyObject *apply_changes(PyObject *Py_UNUSED(module), PyObject *const *arg
         PyObject *change = Py_NewRef(PyList_GET_ITEM(args[2], i));
         int is_one = is_a(&change_struct, change);
         int owner = is_one ? owner_of(args, FIELD(change_struct, change, ASSET_ID)) : -1;
-        failed = owner < 0 || apply_change(args[owner], change) < 0;
+        failed = owner < 0 || apply_change(args[owner], change, tick) < 0;
         if (!failed)
             Py_XSETREF(last[owner], Py_NewRef(change));
         Py_DECREF(change);
@@ -236,14 +267,19 @@ static PyObject *apply_changes(PyObject *Py_UNUSED(module), PyObject *const *arg
         }
         Py_XDECREF(last[i]);
     }
+    if (found == 15 && !is_mirrored(args))
+        found = 3;
     return failed ? NULL : PyLong_FromLong(found);
 }
 
-/* read_side(levels, is_bid) -> (prices to sizes, the best of them) */
+/* read_side(levels, is_bid, tick) -> (prices to sizes, the best of them) */
 static PyObject *read_side(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 2 || !PyList_CheckExact(args[0]))
-        return PyErr_SetString(PyExc_TypeError, "a list of levels, whether they are bids"), NULL;
+    if (count != 3 || !PyList_CheckExact(args[0]))
+        return PyErr_SetString(PyExc_TypeError, "levels, whether they are bids, a tick size"), NULL;
+    unsigned tick = read_tick(args[2]);
+    if (!tick)
+        return NULL;
     PyObject *found = PyDict_New();
     for (Py_ssize_t i = 0; found && i < PyList_GET_SIZE(args[0]); i++) {
         PyObject *level = Py_NewRef(PyList_GET_ITEM(args[0], i));
@@ -251,7 +287,7 @@ static PyObject *read_side(PyObject *Py_UNUSED(module), PyObject *const *args, P
         if (is_a(&level_struct, level))
             size = READ_SIZE(FIELD(level_struct, level, SIZE));
         if (size > 0)
-            px = READ_PRICE(FIELD(level_struct, level, PRICE));
+            px = read_price(FIELD(level_struct, level, PRICE), tick);
         if (size == FAILED || (size > 0 && (px == FAILED || set_level(found, px, size) < 0)))
             Py_CLEAR(found);
         Py_DECREF(level);

@@ -23,14 +23,14 @@ from typing import Final
 
 from cache.counters import Counter, Histogram
 from cache.ladder import LEVELS_MAX
-from cache.layout import BBO, DEPTH, E9, FEATURES, INSTRUMENT, SAMPLE, TRADE, BoardSpec
-from cache.segment import ReaderSegment, WriterSegment
+from cache.layout import E9
+from cache.segment import WriterSegment
 from feeds.backfill import Backfill
 from feeds.binance_depth import DepthFeed
 from feeds.binance_depth_wire import depth_path, parse_snapshot
 from feeds.binance_lane import Lane, Silence, stream_url
 from feeds.binance_rest import BinanceRest
-from feeds.binance_slot import Boards, SymbolSlot
+from feeds.binance_slot import SymbolSlot
 from feeds.binance_wire import (
     BookTicker,
     Rejected,
@@ -41,47 +41,18 @@ from feeds.binance_wire import (
     parse,
     stream_names,
 )
-from feeds.features import VolatilityParams
+from feeds.symbols import LATE_NS, list_symbols, on_time, open_slots, recall
+from feeds.symbols import ROLE as ROLE
+from feeds.symbols import boards as boards
 from host.clock import monotonic_ns, wall_ns
 from host.log import get_log
 from host.settings import BinanceFeed as Settings
 from host.settings import BookStore
 
-ROLE: Final = "feed.binance.0"
-CELL_COUNT: Final = 8
-SAMPLE_CELL_COUNT: Final = 128
-TRADE_CELL_COUNT: Final = 4096
-LATE_NS: Final = 250_000_000
-"""A timer this late does not sample: the mid is not that of the second any more."""
-
 BRIDGE_NS_MIN: Final = 1 * E9
 """Least time between two new lanes: the venue bounds the connections of an address."""
 
 log = get_log("feeds")
-
-
-def boards(settings: Settings) -> tuple[BoardSpec, ...]:
-    """The boards of the segment."""
-    count = settings.symbol_slots
-    return (
-        BoardSpec("instruments", INSTRUMENT, count, 4),
-        BoardSpec("bbo", BBO, count, CELL_COUNT),
-        BoardSpec("depth", DEPTH, count, CELL_COUNT),
-        BoardSpec("features", FEATURES, count, CELL_COUNT),
-        BoardSpec("samples", SAMPLE, count, SAMPLE_CELL_COUNT),
-        BoardSpec("trades", TRADE, 1, TRADE_CELL_COUNT),
-    )
-
-
-def next_due(last_ns: int, now_ns: int, interval_ns: int) -> int:
-    """The next whole multiple of the interval: one after the last, as long as the clock goes on.
-
-    Timers may fire a little early; the instant that has been served is not served again.
-    """
-    following_ns = (now_ns // interval_ns + 1) * interval_ns
-    if 0 <= last_ns - now_ns < interval_ns:
-        return last_ns + interval_ns
-    return following_ns
 
 
 class BinanceFeed:
@@ -110,22 +81,7 @@ class BinanceFeed:
         self._group: asyncio.TaskGroup | None = None
         self._opened_ns = 0
         self._is_dirty = False
-        places = Boards(
-            segment.board("bbo"),
-            segment.board("features"),
-            segment.board("samples"),
-            segment.board("trades"),
-        )
-        params = VolatilityParams(
-            settings.volatility_half_life_s,
-            settings.volatility_floor_bps,
-            settings.volatility_jump_z,
-            settings.volatility_jump_half_life_s,
-        )
-        self.slots = {
-            symbol: SymbolSlot(symbol, index, places, segment.counters, params=params)
-            for index, symbol in enumerate(settings.symbols)
-        }
+        self.slots = open_slots(segment, settings, SymbolSlot)
         self._silences = {
             symbol: (Silence(settings.ticker_silence_ms), Silence(settings.trade_silence_ms))
             for symbol in settings.symbols
@@ -141,11 +97,7 @@ class BinanceFeed:
             clock=lambda: (monotonic_ns(), self._second),
         )
         self._list_instruments()
-        samples = ReaderSegment.attach(ROLE, namespace=namespace).board("samples")
-        now_ns = monotonic_ns()
-        for slot in self.slots.values():
-            slot.recall(samples, now_ns)
-            slot.publish_now(now_ns)
+        recall(self.slots.values(), namespace, monotonic_ns())
         self._depth: DepthFeed | None = None
         if book_store is not None and book_store.enabled and settings.depth:
             self._depth = DepthFeed(
@@ -158,38 +110,17 @@ class BinanceFeed:
         segment.ring()
 
     def _list_instruments(self) -> None:
-        """Publish the directory: symbol by slot."""
-        board, now_ns = self.segment.board("instruments"), monotonic_ns()
-        texts: dict[str, int | bytes] = {
-            field.name: b"" for field in INSTRUMENT.fields if field.is_text
-        }
-        for slot in self.slots.values():
-            values = {name: texts.get(name, 0) for name in INSTRUMENT.value_names}
-            values |= {"id": slot.symbol.encode(), "recv_ns": now_ns, "publish_ns": now_ns}
-            rules = slot.rules
-            values |= {"tick_e9": rules.tick_e9, "lot_e9": rules.lot_e9}
-            values["min_qty_e9"] = rules.min_qty_e9
-            board.assign(slot.slot, slot.tag, slot.generation)
-            board.publish(slot.slot, tuple(values.values()))
-        self.segment.bump_epoch()
+        list_symbols(self.segment, self.slots.values(), monotonic_ns())
 
     async def run(self) -> None:
         """Keep connections and timer going until cancelled."""
-        interval_ns = self._settings.feature_interval_ms * 10**6
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._open_lane("start")
                 if self._depth is not None:
                     group.create_task(self._depth.run())
-                due_ns = 0
-                while True:
-                    due_ns = next_due(due_ns, self._wall(), interval_ns)
-                    delay_ns = due_ns - self._wall()
-                    expected_ns = monotonic_ns() + delay_ns
-                    await asyncio.sleep(delay_ns / 1e9)
-                    now_ns = monotonic_ns()
-                    self.tick(now_ns, due_ns, late_ns=now_ns - expected_ns)
+                await on_time(self._settings.feature_interval_ms, self._wall, self.tick)
         finally:
             self.lanes.clear()
             self.on_doubt()
@@ -327,7 +258,7 @@ class BinanceFeed:
 
     # --- the clock --------------------------------------------------------------------------------
 
-    def tick(self, now_ns: int, due_wall_ns: int, *, late_ns: int) -> None:
+    def tick(self, now_ns: int, due_wall_ns: int, late_ns: int) -> None:
         """Watch lanes and streams; publish features, and samples on the second.
 
         `due_wall_ns` is the instant of the wall clock that this tick stands for.

@@ -32,13 +32,17 @@ from feeds.binance_depth_wire import DepthUpdate, depth_stream, parse_depth
 from feeds.binance_lane import KEEPALIVE, Silence
 from feeds.binance_slot import SymbolSlot
 from feeds.binance_wire import Rejected, Reply, Shutdown, VenueError
-from feeds.session import Send, Session, backoff_s
+from feeds.dialing import backoff_s
+from feeds.session import Send, Session
 from host.clock import monotonic_ns
 from host.log import get_log
 from host.settings import BookStore as Settings
 
 Ask = Callable[[str], Awaitable[Whole | None]]
 """Asks the venue for a snapshot of a symbol; None, said and counted, where there is none."""
+
+THIN_COUNT: Final = 100
+"""Fewer levels than these are known of a side: a snapshot in time, as one diff may remove many."""
 
 THIN_NS: Final = 5 * E9
 """Least time between two snapshots that are asked for only to see further."""
@@ -179,7 +183,7 @@ class DepthFeed:
         if outcome in ANOMALIES:
             log.warning("depth_reset", symbol=event.symbol, cause=outcome.name)
         ladder = self.writer.ladder(one.slot.slot)
-        is_thin = ladder.is_thin(self.writer.depth_max) and recv_ns - one.asked_ns > THIN_NS
+        is_thin = ladder.is_thin(THIN_COUNT) and recv_ns - one.asked_ns > THIN_NS
         if is_thin or not ladder.is_ready:
             self._want_snapshot(one)
 

@@ -25,7 +25,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 from cache.counters import Counter, CounterWriter
 from cache.layout import E9
 from feeds.binance_rest_wire import AnswerError
-from feeds.session import backoff_s
+from feeds.dialing import backoff_s
 from host.clock import monotonic_ns
 from host.log import get_log
 

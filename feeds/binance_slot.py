@@ -130,7 +130,7 @@ class SymbolSlot:
         self._batch = 0
         self._recv_ns = 0
         self._bid = self._bid_qty = self._ask = self._ask_qty = 0
-        self._last_px = self._last_qty = 0
+        self._last_px = self._last_qty = self.venue_ts_ns = 0
         self._trusted_mid = self._mid = 0
         self._beyond_ns = 0
         self._good_ns = 0
@@ -288,7 +288,7 @@ class SymbolSlot:
         self._boards.bbo.publish(
             self.slot,
             (
-                self._batch, self.order.last, self._recv_ns, now_ns, 0,
+                self._batch, self.order.last, self._recv_ns, now_ns, self.venue_ts_ns,
                 self.flags, VENUE_SEQ if self.order.last else NOT_PROVEN,
                 self._bid, self._bid_qty, self._ask, self._ask_qty,
                 self._last_px, self._last_qty, self.rules.tick_e9, self._recv_ns,

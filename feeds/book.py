@@ -20,7 +20,7 @@ from cache.layout import Flag
 from feeds import pure_book
 from feeds.core import core
 from feeds.polymarket_wire import Change, Level, Message
-from feeds.pure_book import BESTS, EMPTY_ASK, EMPTY_BID, UNKNOWN, OutOfRangeError
+from feeds.pure_book import BESTS, EMPTY_ASK, EMPTY_BID, UNKNOWN, CrossedError, OutOfRangeError
 from venue.decimals import E9, format_e9
 
 # Plain integers: arithmetic on an IntFlag costs a microsecond.
@@ -35,11 +35,16 @@ RESOLVED = int(Flag.RESOLVED)
 Top = tuple[int, int, int, int, int]
 """Bid, size, ask, size as the records have them (0 for an empty side), and the token's flags."""
 
-LEVELS_MAX = 20_000
-"""No side of a real book comes near: the finest tick gives 9,999 prices."""
-
 OUTDATED_NS_MAX = 10_000_000_000
 """What is older than its book by more than this is not: the book's own time was absurd."""
+
+
+AHEAD_NS_MAX = 2_000_000_000
+"""What the venue stamps later than this after our clock is refused.
+
+A host that keeps time is right to milliseconds. One that is wrong by seconds misprices a window of
+five minutes: better to say so than to serve it.
+"""
 
 
 class TokenBook:
@@ -84,12 +89,12 @@ class TokenBook:
         self.miss_count = 0
         self.snapshot_ns = 0
 
-    def replace(self, bids: list[Level], asks: list[Level]) -> None:
+    def replace(self, bids: list[Level], asks: list[Level], tick_e9: int) -> None:
         """Take a whole book in place of this one; ValueError leaves the old one as it was."""
-        new_bids, bid_px = read_side(bids, True)
-        new_asks, ask_px = read_side(asks, False)
-        if len(new_bids) > LEVELS_MAX or len(new_asks) > LEVELS_MAX:
-            raise OutOfRangeError(f"a book of {len(new_bids)} and {len(new_asks)} levels")
+        new_bids, bid_px = read_side(bids, True, tick_e9)
+        new_asks, ask_px = read_side(asks, False, tick_e9)
+        if bid_px >= ask_px:
+            raise CrossedError(f"a book of {format_e9(bid_px)} against {format_e9(ask_px)}")
         self.bids, self.asks = new_bids, new_asks
         self.bid_px, self.ask_px = bid_px, ask_px
         self.is_ready = self.is_sure = True
@@ -109,12 +114,21 @@ class TokenBook:
 
     @property
     def agrees(self) -> bool:
-        """Whether the best prices are those the venue last claimed; ValueError if they are none."""
+        """Whether the top is sound, and what the venue last claimed; ValueError if that is none.
+
+        At the end of a batch no book of the venue is crossed.
+        """
         claim = self.claim
         if claim is None:
-            return True
+            return self.bid_px < self.ask_px
         bid, ask = BESTS[claim.best_bid], BESTS[claim.best_ask]
-        return bid in (self.bid_px, UNKNOWN) and ask in (self.ask_px, UNKNOWN)
+        is_claimed = bid in (self.bid_px, UNKNOWN) and ask in (self.ask_px, UNKNOWN)
+        return is_claimed and self.bid_px < self.ask_px
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether this is a book, and not the one the venue last claimed."""
+        return self.is_ready and not self.agrees
 
     @property
     def is_suspect(self) -> bool:
@@ -157,6 +171,11 @@ def top_of(book: TokenBook) -> Top:
     return bid, book.bids.get(bid, 0), ask, book.asks.get(ask, 0), flags
 
 
+def are_mirrors(first: TokenBook, second: TokenBook) -> bool:
+    """Whether both tops, where both are known, show the same liquidity."""
+    return not (first.is_ready and second.is_ready) or first.mirrors(second)
+
+
 def mirror_top(top: Top) -> Top:
     """Show a token's top as that of the other token of its market."""
     bid, bid_qty, ask, ask_qty, flags = top
@@ -166,6 +185,17 @@ def mirror_top(top: Top) -> Top:
     if flags & NO_ASK:
         kept |= NO_BID
     return E9 - ask if ask else 0, ask_qty, E9 - bid if bid else 0, bid_qty, kept
+
+
+def tops_of(first: TokenBook, second: TokenBook) -> tuple[Top, Top]:
+    """Give both tokens' tops, one without a book as the mirror of the other."""
+    if not second.is_ready:
+        top = top_of(first)
+        return top, mirror_top(top)
+    if not first.is_ready:
+        top = top_of(second)
+        return mirror_top(top), top
+    return top_of(first), top_of(second)
 
 
 def _mirror_levels(flat: Sequence[int]) -> list[int]:
@@ -190,11 +220,23 @@ def is_outdated(time_ns: int, newest_ns: int) -> bool:
     return 0 < newest_ns - time_ns <= OUTDATED_NS_MAX
 
 
+def check_ahead(time_ns: int, latest_ns: int) -> None:
+    """Raise OutOfRangeError for a time of the venue that it cannot have reached."""
+    if time_ns - latest_ns > AHEAD_NS_MAX:
+        raise OutOfRangeError(f"stamped {(time_ns - latest_ns) / 1e9:.3f} s ahead of our clock")
+
+
 def drop_outdated(
     books: Iterable[TokenBook], changes: Sequence[Change], time_ns: int
 ) -> list[Change]:
-    """Leave out changes that a whole book, stamped later than they, already contains."""
-    ahead = {book.token_id for book in books if is_outdated(time_ns, book.snapshot_ns)}
+    """Leave out changes that a whole book, stamped later than they, already contains.
+
+    What they claim stands all the same: a book that was stamped wrongly is unlike it.
+    """
+    ahead = {book.token_id: book for book in books if is_outdated(time_ns, book.snapshot_ns)}
+    for change in changes:
+        if change.asset_id in ahead:
+            ahead[change.asset_id].claim = change
     return [change for change in changes if change.asset_id not in ahead]
 
 

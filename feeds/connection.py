@@ -135,6 +135,11 @@ class Connection(ClientConnection):
         if at < end:
             partial += data[at:] if at else data
 
+    def send_ping(self) -> None:
+        """Send a ping of the protocol now; the pong is a read like any other."""
+        self.protocol.send_ping(b"")
+        self.send_data()
+
     def process_event(self, event: Event) -> None:
         if not isinstance(event, Frame):
             super().process_event(event)

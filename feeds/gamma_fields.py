@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from cache.errors import PenstockError
-from cache.layout import E9
+from feeds.pure_book import is_tick
 from venue.decimals import DecimalError, format_e9, parse_e9, parse_long_e9
 
 TEXT_MAX = 512
@@ -109,8 +109,8 @@ def price(row: dict[str, Any], field: str) -> int | None:
 
 def tick(row: dict[str, Any], field: str) -> int:
     tick = amount(row, field)
-    if not 0 < tick < E9:
-        raise GammaError(field, f"is {format_e9(tick)}, not between 0 and 1")
+    if not is_tick(tick):
+        raise GammaError(field, f"is {format_e9(tick)}, which is no tick size")
     return tick
 
 

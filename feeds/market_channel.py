@@ -3,7 +3,8 @@
 It takes each frame as the session reads it, gives its events to the `Pair` they belong to, and
 keeps what has to be done later: batches that are held, depth that is to follow, whole books that
 are to be asked for again. The invariant: no frame, whatever is in it, raises out of `on_frame`; one
-that cannot be used is counted by its cause, and every book it may have been about is SUSPECT.
+that cannot be used is counted by its cause, and every book it may have been about is SUSPECT:
+that of the market it names, those of the tokens it names, or all where it names neither.
 
 It knows no socket and sets no timer: `feeds/polymarket.py` calls `on_frame` for every frame,
 `end_burst` after each read of the socket, and `expire` and `flush_depth` when they are due.
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from cache.counters import Counter, CounterWriter, Histogram
+from feeds.book import AHEAD_NS_MAX
 from feeds.certificate import Verdict
 from feeds.pair import SNAPSHOT, Pair
 from feeds.polymarket_wire import (
@@ -27,8 +29,10 @@ from feeds.polymarket_wire import (
     decode_message,
     is_complete,
     parse,
+    tokens_of,
 )
-from host.clock import wall_ns
+from feeds.pure_book import CrossedError
+from host.clock import latest_ns, wall_ns
 from host.log import get_log
 
 log = get_log("feeds")
@@ -50,7 +54,12 @@ class MarketChannel:
     """The markets carried on one connection, by condition id; belongs to one thread."""
 
     def __init__(
-        self, counters: CounterWriter, on_pong: Callable[[], None], *, hold_ns: int = HOLD_NS
+        self,
+        counters: CounterWriter,
+        on_pong: Callable[[], None],
+        *,
+        hold_ns: int = HOLD_NS,
+        latest: Callable[[], int] = latest_ns,
     ) -> None:
         self.pairs: dict[str, Pair] = {}
         self.held: set[Pair] = set()
@@ -58,6 +67,9 @@ class MarketChannel:
         self._counters = counters
         self._on_pong = on_pong
         self._hold_ns = hold_ns
+        self._latest = latest
+        self.flow_ns = 0
+        """When a change came last, of whichever market: whole books may be answers to us."""
         self._published: Pair | None = None
         self._published_count = 0
         self._change_count = 0
@@ -70,6 +82,7 @@ class MarketChannel:
         """Carry a market; it shows WARMUP until its whole book comes."""
         self.pairs[pair.market.condition_id] = pair
         pair.publish()
+        self._published_count += 1
 
     def remove(self, condition_id: str) -> Pair | None:
         """Stop carrying a market; what it shows last is that it is not live."""
@@ -78,6 +91,7 @@ class MarketChannel:
             self.held.discard(pair)
             self.unsent_depth.discard(pair)
             pair.on_down()
+            self._published_count += 1
         return pair
 
     def on_down(self) -> None:
@@ -86,16 +100,20 @@ class MarketChannel:
         self.unsent_depth.clear()
         for pair in self.pairs.values():
             pair.on_down()
+        self._published_count += len(self.pairs)
 
     def on_behind(self, is_behind: bool) -> None:
         """What is read may be old; or (False) everything that waited has been read."""
         for pair in self.pairs.values():
             pair.on_behind(is_behind)
+            if pair not in self.held:  # Else depth follows with its batch.
+                pair.publish_depth()
+        self._published_count += len(self.pairs)
 
     # --- frames -----------------------------------------------------------------------------
 
     def on_frame(self, data: bytes | bytearray, recv_ns: int) -> bool:
-        """Take one frame; return whether the venue told something of the markets with it."""
+        """Take one frame; return whether the venue told something of our markets with it."""
         message: Parsed
         try:
             message = decode_message(data)
@@ -127,45 +145,59 @@ class MarketChannel:
         log.warning("frame_rejected", cause=rejection.cause.name, detail=rejection.detail)
         if rejection.is_harmless:
             return
-        named = self.pairs.get(rejection.market)
-        if named is not None:
-            self._lose((named,))
-        elif not rejection.market:
-            self._lose(self.pairs.values())
+        owners = self._owners(rejection.market, rejection.tokens)
+        self._lose(owners if owners or rejection.market else self.pairs.values())
 
     def lose_all(self) -> None:
         """A frame was thrown away that may have been about any market."""
         self._lose(self.pairs.values())
 
+    def _owners(self, market: str, tokens: frozenset[str]) -> list[Pair]:
+        """The pairs of a market and of tokens."""
+        return [
+            pair
+            for condition_id, pair in self.pairs.items()
+            if condition_id == market or {pair.first.token_id, pair.second.token_id} & tokens
+        ]
+
     def _lose(self, pairs: Iterable[Pair]) -> None:
         for pair in pairs:
             pair.on_lost()
+            self._published_count += 1
 
-    def _refuse(self, pair: Pair, cause: Cause, detail: str) -> bool:
-        """Throw away an event of a known market, of which part may have been applied."""
-        self.on_rejection(Rejection(cause, detail, market=pair.market.condition_id))
+    def _refuse(self, message: Message, cause: Cause, detail: str) -> bool:
+        """Throw away an event of which part may have been applied."""
+        tokens = tokens_of(message)
+        self.on_rejection(Rejection(cause, detail, market=message.market, tokens=tokens))
+        return False
+
+    def _on_unlisted(self, message: Message) -> bool:
+        """Take an event of a market that is not ours; naming a token of ours it is garbage."""
+        if (tokens := tokens_of(message)) and self._owners("", tokens):
+            return self._refuse(message, Cause.MISTYPED, "a token under another market's name")
+        self._counters.add(Counter.feeds_events_unlisted)
         return False
 
     def _on_changes(self, message: Message, recv_ns: int, data: bytes | bytearray) -> bool:
         pair = self.pairs.get(message.market)
         if pair is None:
-            self._counters.add(Counter.feeds_events_unlisted)
-            return message.market != ""
+            return self._on_unlisted(message)
         changes = message.price_changes
         if changes is None:
-            return self._refuse(pair, Cause.MISTYPED, "no changes")
+            return self._refuse(message, Cause.MISTYPED, "no changes")
         try:
             is_published = pair.on_changes(message, recv_ns, data)
         except ValueError as fault:
-            return self._refuse(pair, Cause.OUT_OF_RANGE, str(fault)[:120])
+            return self._refuse(message, Cause.OUT_OF_RANGE, str(fault)[:120])
         self._change_count += len(changes)
+        self.flow_ns = recv_ns
         if is_published:
             self._published = pair
             self._published_count += 1
             self.unsent_depth.add(pair)
             if self.held:
                 self.held.discard(pair)
-        else:
+        elif pair.held_ns:
             self._hold(pair)
         return True
 
@@ -185,14 +217,17 @@ class MarketChannel:
             return False
         pair = self.pairs.get(message.market)
         if pair is None:
-            self._counters.add(Counter.feeds_events_unlisted)
-            return True
+            return self._on_unlisted(message)
         if not is_complete(message):
-            return self._refuse(pair, Cause.MISTYPED, f"{kind} lacks a field")
+            return self._refuse(message, Cause.MISTYPED, f"{kind} lacks a field")
+        batch = pair.batch
         try:
             self._dispatch(pair, message, recv_ns, data)
+        except CrossedError as fault:
+            return self._refuse(message, Cause.CROSSED, str(fault))
         except ValueError as fault:
-            return self._refuse(pair, Cause.OUT_OF_RANGE, str(fault)[:120])
+            return self._refuse(message, Cause.OUT_OF_RANGE, str(fault)[:120])
+        self._follow(pair, batch)
         if kind == "book":
             self._counters.add(Counter.feeds_books_applied)
             if books is None:
@@ -206,40 +241,37 @@ class MarketChannel:
     ) -> None:
         match message.event_type:
             case "book":
-                pair.on_book(message, recv_ns, data)
+                pair.on_book(message, recv_ns, data, latest_ns=self._latest())
             case "best_bid_ask":
-                was_held = pair.held_ns
-                if not pair.on_best(message, recv_ns):
-                    self._hold(pair)
-                elif was_held:
-                    self._note(pair)
+                pair.on_best(message, recv_ns)
             case "last_trade_price":
                 pair.on_trade(message, recv_ns)
                 self._counters.add(Counter.feeds_trades_published)
-                self._note(pair)
             case "tick_size_change":
                 pair.on_tick(message)
-                self._note(pair)
             case "market_resolved":
                 pair.on_resolved()
-                self._note(pair)
 
     def _settle(self, pair: Pair, recv_ns: int) -> None:
-        if pair.settle(recv_ns, SNAPSHOT):
-            self._note(pair)
-        else:
+        batch = pair.batch
+        pair.settle(recv_ns, SNAPSHOT)
+        self._follow(pair, batch)
+
+    def _follow(self, pair: Pair, batch: int) -> None:
+        """Note what a pair has done since its batch had this number."""
+        if pair.batch != batch:
+            self._published = pair
+            self._published_count += 1
+            self.unsent_depth.add(pair)
+        if pair.held_ns:
             self._hold(pair)
+        else:
+            self.held.discard(pair)
 
     def _hold(self, pair: Pair) -> None:
         if pair not in self.held:
             self.held.add(pair)
             self._counters.add(Counter.feeds_batches_held)
-
-    def _note(self, pair: Pair) -> None:
-        self._published = pair
-        self._published_count += 1
-        self.unsent_depth.add(pair)
-        self.held.discard(pair)
 
     # --- afterwards -------------------------------------------------------------------------
 
@@ -249,10 +281,12 @@ class MarketChannel:
         if self._change_count:
             counters.add(CHANGES_APPLIED, self._change_count)
             self._change_count = 0
+        if self._published_count:
+            counters.add(BBO_PUBLISHED, self._published_count)
+            self._published_count = 0
         pair = self._published
         if pair is None:
             return False
-        counters.add(BBO_PUBLISHED, self._published_count)
         # One value a read, that of its last record, which waited longest: per frame it would cost
         # a tenth of the frame.
         recv_ns = pair.recv_ns
@@ -260,20 +294,29 @@ class MarketChannel:
             self._recorded_ns = recv_ns
             waited_ns = pair.publish_ns - recv_ns
             counters.record(WIRE_TO_SLOT, waited_ns)
-            counters.record(VENUE_TO_WIRE, wall_ns() - waited_ns - pair.venue_ts_ns)
+            lag_ns = wall_ns() - waited_ns - pair.venue_ts_ns
+            counters.record(VENUE_TO_WIRE, lag_ns)
+            if lag_ns < -AHEAD_NS_MAX:
+                self._doubt_time(pair)
         self._published = None
-        self._published_count = 0
         return True
+
+    def _doubt_time(self, pair: Pair) -> None:
+        """Doubt a market whose changes the venue stamps later than it can have."""
+        if pair.venue_ts_ns - self._latest() > AHEAD_NS_MAX:
+            market = pair.market.condition_id
+            self.on_rejection(Rejection(Cause.OUT_OF_RANGE, "stamped ahead", market=market))
 
     def expire(self, now_ns: int) -> bool:
         """Publish what has been held too long; return whether there was any."""
         late = [pair for pair in self.held if now_ns - pair.held_ns >= self._hold_ns]
         for pair in late:
+            batch = pair.batch
             is_suspect = pair.on_hold_expired()
             self._counters.add(
                 Counter.feeds_batches_suspect if is_suspect else Counter.feeds_books_outrun
             )
-            self._note(pair)
+            self._follow(pair, batch)
         return bool(late)
 
     def flush_depth(self) -> bool:
@@ -299,9 +342,11 @@ class MarketChannel:
         pair = self._turn.pop() if self._turn else None
         if pair is None or pair in self.held or now_ns - pair.recv_ns < STILL_NS:
             return
+        batch = pair.batch
         for verdict in pair.certify():
             if verdict is Verdict.MATCHED:
                 self._counters.add(Counter.feeds_hash_matched)
             elif verdict is Verdict.MISMATCHED:
                 self._counters.add(Counter.feeds_hash_mismatched)
                 log.warning("hash_mismatched", slug=pair.market.slug, slot=pair.slot)
+        self._follow(pair, batch)

@@ -9,18 +9,19 @@ It also writes the market's depth, prints and mids. What is in doubt carries a f
     SUSPECT  a held batch never agreed with its best prices, or a frame of this market was lost
 
 The invariant: a record without these flags shows for both tokens the best prices the venue itself
-gave. Where only one token's book is known the other is shown as its mirror, which it is. It knows
-no socket and no timer: `feeds/market_channel.py` drives it.
+gave, on the grid of the tick size, not crossed, and each token as the other's mirror. Where only
+one token's book is known the other is shown as its mirror, which it is. It knows no socket and no
+timer: `feeds/market_channel.py` drives it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic_ns
 
 from cache.board import BoardWriter
 from cache.counters import Counter, CounterWriter
-from cache.layout import DEPTH_LEVELS, Proof, Side, tag_of
+from cache.layout import DEPTH_LEVELS, Flag, Proof, Side, tag_of
 from feeds.book import (
     RESOLVED,
     RESYNC,
@@ -28,25 +29,28 @@ from feeds.book import (
     TokenBook,
     Top,
     apply_changes,
+    are_mirrors,
+    check_ahead,
     depth_of,
     drop_outdated,
     is_outdated,
-    mirror_top,
     parse_time_ns,
-    top_of,
+    tops_of,
 )
 from feeds.certificate import Certificate, Verdict
 from feeds.gamma_wire import MarketInfo
 from feeds.polymarket_wire import Message
-from feeds.pure_book import FIRST, FIRST_AGREES, PRICES, SECOND, SECOND_AGREES, SIZES
+from feeds.pure_book import FIRST, FIRST_AGREES, PRICES, SECOND, SECOND_AGREES, SIZES, parse_tick
 from venue.decimals import E9
 
 NOT_PROVEN = int(Proof.NONE)
 BEST_PRICES = int(Proof.BEST_PRICES)
 SNAPSHOT = int(Proof.SNAPSHOT)
+WITNESS = int(Proof.WITNESS)
 
 _SIDES = {"BUY": int(Side.BUY), "SELL": int(Side.SELL)}
 _PADDING = (0,) * (2 * DEPTH_LEVELS)
+_NO_DEPTH: tuple[int, list[int], list[int]] = (int(Flag.NO_BID | Flag.NO_ASK), [], [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Boards:
     depth: BoardWriter
     trades: BoardWriter
     counters: CounterWriter
+    depth_max: int = field(default=DEPTH_LEVELS, kw_only=True)
 
 
 class Pair:
@@ -90,8 +95,8 @@ class Pair:
         self._time_text = ""
         self._snapshot_ns = 0
         self._newest: TokenBook | None = None
-        self._proof = NOT_PROVEN
-        self._proven_ns = 0
+        self.proof = NOT_PROVEN
+        self.proven_ns = 0
         self._tops: tuple[Top, Top] = ((0, 0, 0, 0, 0), (0, 0, 0, 0, 0))
         self._values: tuple[int, ...] = ()
         self._boards = boards
@@ -121,10 +126,15 @@ class Pair:
         """Whether state may have been lost: only a new whole book helps for sure."""
         return self.first.is_suspect or self.second.is_suspect
 
+    @property
+    def is_provable(self) -> bool:
+        """Whether a witness may prove these books: nothing else speaks against them."""
+        return self.is_ready and not (self._state_flags() or self.held_ns or self.is_suspect)
+
     # --- events; ValueError tells of a number that is none, and that state may be lost ----------
 
     def on_changes(self, message: Message, recv_ns: int, data: bytes | bytearray) -> bool:
-        """Apply a price_change; publish if the books agree with it, else return False: hold.
+        """Apply a price_change; publish if the books agree with it, and return whether they did.
 
         The feed's hot path: books in no special state that agree, both touched or one mirrored.
         """
@@ -136,10 +146,12 @@ class Pair:
         if self.venue_ts_ns < self._snapshot_ns:
             kept = drop_outdated((first, second), changes, self.venue_ts_ns)
             self._boards.counters.add(Counter.feeds_updates_outdated, len(changes) - len(kept))
+            if changes and not kept:
+                return self._compare(recv_ns)
             changes = kept
-        found = apply_changes(first, second, changes, data)
+        found = apply_changes(first, second, changes, data, self.tick_e9)
         if not found:
-            return not self.held_ns
+            return False
         self.recv_ns = recv_ns
         is_mirrored = self._is_mirrored
         if self._is_plain and found & FIRST_AGREES and (is_mirrored or found & SECOND_AGREES):
@@ -151,8 +163,8 @@ class Pair:
                 no_bid, no_ask = second.bid_px, second.ask_px
                 no_bid_qty, no_ask_qty = second.bids[no_bid], second.asks[no_ask]
             self.held_ns = 0
-            self._proof = BEST_PRICES
-            self._proven_ns = recv_ns
+            self.proof = BEST_PRICES
+            self.proven_ns = recv_ns
             self.batch = batch = self.batch + 1
             self._values = values = (
                 batch, 0, recv_ns, monotonic_ns(), self.venue_ts_ns, 0, BEST_PRICES,
@@ -165,33 +177,43 @@ class Pair:
         self._newest = None if is_both else first if found & FIRST else second
         return self.settle(recv_ns, BEST_PRICES)
 
-    def on_book(self, message: Message, recv_ns: int, data: bytes | bytearray) -> None:
-        """Take a whole book; `settle` publishes it, when the other token's came too."""
+    def on_book(
+        self, message: Message, recv_ns: int, data: bytes | bytearray, *, latest_ns: int
+    ) -> None:
+        """Take a whole book; `settle` publishes it, when the other token's came too.
+
+        `latest_ns` is the venue's time now by our clock: no book outdates what is yet to happen.
+        """
         assert message.bids is not None
         assert message.asks is not None
-        self.venue_ts_ns = parse_time_ns(message.timestamp)
-        self._time_text = message.timestamp
-        tick_e9 = PRICES[message.tick_size] if message.tick_size else self.tick_e9
+        time_ns = parse_time_ns(message.timestamp)
+        check_ahead(time_ns, latest_ns)
+        tick_e9 = parse_tick(message.tick_size) if message.tick_size else self.tick_e9
         book = self._book(message.asset_id)
-        book.replace(message.bids, message.asks)
-        book.snapshot_ns = self._snapshot_ns = self.venue_ts_ns
-        self._set_tick(tick_e9)
+        book.replace(message.bids, message.asks, tick_e9)
+        self.venue_ts_ns = time_ns
+        book.snapshot_ns = self._snapshot_ns = min(time_ns, latest_ns)
+        self._time_text = message.timestamp
+        self._set_tick(tick_e9, fresh=book)
         book.claim, book.frame = None, data
         # Both books in one read of the socket: neither is older.
         self._newest = book if self._newest is None or self.recv_ns != recv_ns else None
         self.is_v2 = self.is_v2 or message.version == "v2"
         self.recv_ns = recv_ns
 
-    def on_best(self, message: Message, recv_ns: int) -> bool:
-        """Compare a best_bid_ask, which comes before its batch; return False to hold."""
+    def on_best(self, message: Message, recv_ns: int) -> None:
+        """Compare a best_bid_ask, which comes before its batch."""
         if is_outdated(parse_time_ns(message.timestamp), self.venue_ts_ns):
             self._boards.counters.add(Counter.feeds_updates_outdated)
-            return True
-        book = self._book(message.asset_id)
-        book.claim = message
-        if self.held_ns or not book.agrees:
+            return
+        self._book(message.asset_id).claim = message
+        self._compare(recv_ns)
+
+    def _compare(self, recv_ns: int) -> bool:
+        """Look at new claims of books that did not change; return whether they were published."""
+        if self.held_ns or self.first.is_unlike or self.second.is_unlike:
             return self.settle(recv_ns, BEST_PRICES)
-        return True
+        return False
 
     def on_trade(self, message: Message, recv_ns: int) -> None:
         """Publish a print, and the last price with it."""
@@ -214,7 +236,7 @@ class Pair:
 
     def on_tick(self, message: Message) -> None:
         """Take the market's new tick size."""
-        self._set_tick(PRICES[message.new_tick_size])
+        self._set_tick(parse_tick(message.new_tick_size))
         if not self.held_ns:
             self.publish()
 
@@ -230,6 +252,7 @@ class Pair:
         self.is_down = True
         self.is_behind = False
         self.publish()
+        self.publish_depth()
 
     def on_subscribed(self) -> None:
         """A connection carries this market again; the whole books are to come."""
@@ -247,21 +270,31 @@ class Pair:
             book.claim = None
         self.publish()
 
+    def on_witnessed(self, asked_ns: int) -> None:
+        """Publish the same tops anew: another source has shown them, asked at that time."""
+        if asked_ns > self.proven_ns:
+            self.proof, self.proven_ns = WITNESS, asked_ns
+            values = self._values
+            stamps = (*values[:3], monotonic_ns(), *values[4:6], WITNESS)
+            self._values = (*stamps, *values[7:17], asked_ns, *values[18:])
+            self._publish_top(self.slot, self._values)
+
     def on_hold_expired(self) -> bool:
         """Publish what never agreed; return whether that is SUSPECT.
 
-        SUSPECT is a token unlike its claim. Where each agrees with its claim but not with the
-        other, the one not updated was outrun: it is shown as a mirror until its whole book comes.
+        SUSPECT is a token unlike its claim, and two that came together and are unlike each other.
+        Where each agrees with its claim but not with the other, the one not updated was outrun: it
+        is shown as a mirror until its whole book comes.
         """
         self.held_ns = 0
-        newest = self._newest
+        newest, is_odd = self._newest, not are_mirrors(self.first, self.second)
         for book in (self.first, self.second):
-            book.is_doubted = book.is_ready and not book.agrees
+            book.is_doubted = book.is_unlike or (book.is_ready and is_odd and newest is None)
         is_suspect = self.first.is_doubted or self.second.is_doubted
         if is_suspect:
             self.publish()
             return True
-        if newest is not None and not self._mirrored:
+        if is_odd:
             (self.second if newest is self.first else self.first).clear()
         self.settle(self.recv_ns, BEST_PRICES)
         return False
@@ -269,20 +302,20 @@ class Pair:
     # --- publishing -----------------------------------------------------------------------------
 
     def settle(self, recv_ns: int, proof: int) -> bool:
-        """Publish if the books agree with the venue and each other, else return False: hold."""
+        """Publish if the books agree with the venue and each other, else hold: False."""
         first, second = self.first, self.second
         if not self.is_ready:
-            return True
+            return False
         # Both are looked at, so that a claim that is no price is refused with its own frame.
-        agree = [not book.is_ready or book.agrees for book in (first, second)]
-        if not all(agree) or not (self._newest is None or self._mirrored):
+        unlike = [book.is_unlike for book in (first, second)]
+        if any(unlike) or not are_mirrors(first, second):
             self.held_ns = self.held_ns or recv_ns
             return False
         self.held_ns = 0
         first.is_doubted = second.is_doubted = False
         self._was_ready = True
         if not self.is_behind:
-            self._proof, self._proven_ns = proof, recv_ns
+            self.proof, self.proven_ns = proof, recv_ns
         self.publish()
         return True
 
@@ -290,21 +323,14 @@ class Pair:
         """Publish both tops as they are known now, with every flag they deserve."""
         state = self._state_flags()
         if self.is_ready:
-            self._tops = self._read_tops()
+            self._tops = tops_of(self.first, self.second)
         yes, no = self._tops
         sides = (*yes[:4], *no[:4])
         yes_flags, no_flags = yes[4] | state, no[4] | state
         self.batch += 1
-        prefix = (
-            self.batch,
-            0,
-            self.recv_ns,
-            monotonic_ns(),
-            self.venue_ts_ns,
-            yes_flags | no_flags,
-        )
-        rest = (self.last_px_e9, self.tick_e9, self._proven_ns, yes_flags, no_flags)
-        self._values = (*prefix, self._proof, *sides, *rest)
+        stamps = (self.batch, 0, self.recv_ns, monotonic_ns(), self.venue_ts_ns)
+        rest = (self.last_px_e9, self.tick_e9, self.proven_ns, yes_flags, no_flags)
+        self._values = (*stamps, yes_flags | no_flags, self.proof, *sides, *rest)
         self._publish_top(self.slot, self._values)
         self._is_mirrored = not self.second.is_ready
         self._is_plain = not state and self.first.is_ready and not self.is_suspect
@@ -316,16 +342,17 @@ class Pair:
             self._boards.mids.publish(self.slot, (*values[:3], monotonic_ns(), *values[4:]))
 
     def publish_depth(self) -> None:
-        """Publish both tokens' best levels as they belong to the newest `PairBbo`."""
+        """Publish both tokens' best levels as they belong to the newest `PairBbo`; none unready."""
         state = self._state_flags()
         siblings = ((self.first, self.second), (self.second, self.first))
         for index, (book, sibling) in enumerate(siblings[: len(self.token_tags)]):
+            flags, bids, asks = _NO_DEPTH
             if self.is_ready:
-                flags, bids, asks = depth_of(book, sibling, DEPTH_LEVELS)
-                head = (self.batch, 0, self.recv_ns, monotonic_ns(), self.venue_ts_ns)
-                counts = (flags | state, self._proof, len(bids) // 2, len(asks) // 2, self.tick_e9)
-                padded = (*bids, *_PADDING[len(bids) :], *asks, *_PADDING[len(asks) :])
-                self._boards.depth.publish(2 * self.slot + index, (*head, *counts, *padded))
+                flags, bids, asks = depth_of(book, sibling, self._boards.depth_max)
+            head = (self.batch, 0, self.recv_ns, monotonic_ns(), self.venue_ts_ns)
+            counts = (flags | state, self.proof, len(bids) // 2, len(asks) // 2, self.tick_e9)
+            padded = (*bids, *_PADDING[len(bids) :], *asks, *_PADDING[len(asks) :])
+            self._boards.depth.publish(2 * self.slot + index, (*head, *counts, *padded))
 
     def certify(self) -> list[Verdict]:
         """Compare both books with the hashes the venue gave them."""
@@ -338,19 +365,22 @@ class Pair:
                 book.on_hash(is_match=verdict is Verdict.MATCHED)
         if self.is_suspect != was_suspect:
             self.publish()
+            self.publish_depth()
         return verdicts
 
-    @property
-    def _mirrored(self) -> bool:
-        """Whether both tops, where both are known, show the same liquidity."""
-        first, second = self.first, self.second
-        return not (first.is_ready and second.is_ready) or first.mirrors(second)
+    def _set_tick(self, tick_e9: int, *, fresh: TokenBook | None = None) -> None:
+        """Take a tick size. It is part of the hashes: those of earlier frames have the old one.
 
-    def _set_tick(self, tick_e9: int) -> None:
-        """Take a tick size. It is part of the hashes: those of earlier frames have the old one."""
-        if tick_e9 != self.tick_e9:
-            self.tick_e9 = tick_e9
-            self.first.frame = self.second.frame = b""
+        Levels may lie off a coarser grid, but those of a `fresh` book, which was read with it.
+        """
+        if tick_e9 == self.tick_e9:
+            return
+        if self.tick_e9 % tick_e9:
+            self._is_plain = False
+            for book in (self.first, self.second):
+                book.is_sure = book is fresh
+        self.tick_e9 = tick_e9
+        self.first.frame = self.second.frame = b""
 
     def _book(self, token_id: str) -> TokenBook:
         if token_id == self.first.token_id:
@@ -367,13 +397,3 @@ class Pair:
         if self.is_down or self.is_behind or (self._was_ready and not self.is_ready):
             flags |= RESYNC
         return flags
-
-    def _read_tops(self) -> tuple[Top, Top]:
-        first, second = self.first, self.second
-        if not second.is_ready:
-            top = top_of(first)
-            return top, mirror_top(top)
-        if not first.is_ready:
-            top = top_of(second)
-            return mirror_top(top), top
-        return top_of(first), top_of(second)

@@ -4,8 +4,9 @@ It ties together the session (`feeds/session.py`), the markets the resolver list
 (`feeds/discovery.py`), their slots (`feeds/subscriptions.py`) and the channel that publishes them
 (`feeds/market_channel.py`), and it does what needs a clock: held batches expire, depth and mids are
 published, whole books are asked for again where state may have been lost or a market has been
-silent for long. The venue numbers nothing and may serve PONG without data, so a new whole book is
-the only proof; where it does not come, the connection is made anew.
+silent for long. The venue numbers nothing and may serve PONG without data: silent markets are
+witnessed over REST (`feeds/witness.py`), those in doubt need a new whole book, and where none comes
+and nothing else flows, the connection is made anew.
 
 Invariants: nothing is sent before the first subscription, PING neither; a market has left the wire
 and the directory before its slot is given away; the bell is rung once a burst, after publishing.
@@ -20,7 +21,16 @@ from typing import Final
 
 from cache.board import Miss, Snapshot
 from cache.counters import Counter
-from cache.layout import DEPTH, INSTRUMENT, PAIR_BBO, SETTLEMENT, TRADE, BoardSpec, tag_of
+from cache.layout import (
+    DEPTH,
+    DEPTH_LEVELS,
+    INSTRUMENT,
+    PAIR_BBO,
+    SETTLEMENT,
+    TRADE,
+    BoardSpec,
+    tag_of,
+)
 from cache.segment import WriterSegment
 from feeds.discovery import DiscoverySettings, Resolver
 from feeds.gamma import GammaClient
@@ -29,20 +39,23 @@ from feeds.market_channel import MarketChannel
 from feeds.pair import Boards, Pair
 from feeds.polymarket_wire import subscribe_first, subscribe_more, unsubscribe
 from feeds.proxy import ReferenceProxy
+from feeds.rest_books import RestBooks
 from feeds.session import Keepalive, Send, Session
 from feeds.subscriptions import BookRequests, Slots, instrument_values, recall_window
 from feeds.twap import SettlementFeed, SettlementSettings
+from feeds.witness import Witness
 from host.clock import NS_PER_MS, NS_PER_S, monotonic_ns, wall_ns
 from host.idle import until_next
 from host.log import get_log
-from host.settings import Config
+from host.settings import BookStore, Config
 from host.settings import PolymarketFeed as Settings
 
 ROLE: Final = "feed.polymarket.0"
 PAIRS_MAX: Final = 250
 """The venue sends no first books on a connection of more than 500 tokens."""
 
-KEEPALIVE: Final = Keepalive(lambda number: "PING", interval_s=10.0, stale_s=30.0)
+KEEPALIVE: Final = Keepalive(lambda number: "PING", interval_s=10.0, stale_s=30.0, ping_s=0.5)
+"""Text PING as the venue wants it; pings of the protocol prove the link of a quiet connection."""
 TICK_MS: Final = 100
 MIDS_EVERY: Final = 10
 CERTIFY_EVERY: Final = 3
@@ -88,11 +101,14 @@ class PolymarketFeed:
         settings: Settings,
         *,
         settlement: SettlementFeed | None = None,
+        witness: Witness | None = None,
+        book_store: BookStore | None = None,
     ) -> None:
         self._segment = segment
         self._counters = segment.counters
         self._settings = settings
         self._settlement = settlement
+        self._witness = witness
         self._instruments = segment.board("instruments")
         self._boards = Boards(
             pair_bbo=segment.board("pair_bbo"),
@@ -100,9 +116,13 @@ class PolymarketFeed:
             depth=segment.board("depth"),
             trades=segment.board("trades"),
             counters=segment.counters,
+            depth_max=book_store.max_depth if book_store is not None else DEPTH_LEVELS,
         )
         self._slots = Slots(settings.market_slots)
-        self._requests = BookRequests(int(settings.quiet_s * NS_PER_S))
+        quiet_s = settings.quiet_s
+        if book_store is not None:
+            quiet_s = min(quiet_s, book_store.hard_stale_ms / 1e3)
+        self._requests = BookRequests(int(quiet_s * NS_PER_S))
         self.session = Session(ws_url, self, KEEPALIVE, segment.counters, name="polymarket")
         hold_ns = settings.hold_ms * NS_PER_MS
         self.channel = MarketChannel(segment.counters, self.session.answered, hold_ns=hold_ns)
@@ -132,6 +152,8 @@ class PolymarketFeed:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.session.run())
                 group.create_task(self._tick_forever())
+                if self._witness is not None:
+                    group.create_task(self._witness.run())
         finally:
             self._holds.cancel()
             self._depths.cancel()
@@ -239,6 +261,8 @@ class PolymarketFeed:
     def on_disconnected(self, reason: str) -> None:
         self._is_subscribed = False
         self.channel.on_down()
+        if self._witness is not None:
+            self._witness.on_disconnected()
         self._segment.ring()
 
     # --- the clock ------------------------------------------------------------------------------
@@ -272,15 +296,24 @@ class PolymarketFeed:
             self.channel.publish_mids()
         if self.session.is_behind:
             return
-        if count % CERTIFY_EVERY == 0 and now_ns - self.session.read_ns < SILENCE_NS:
+        read_ns = self.session.read_ns
+        if read_ns:
+            self._segment.set_link(read_ns)  # A pong is no frame.
+        if count % CERTIFY_EVERY == 0 and now_ns - read_ns < SILENCE_NS:
             self.channel.certify_next(now_ns)
         if self._is_subscribed:
             self._ask_for_books(now_ns, wall_now_ns)
+            if self._witness is not None:
+                pairs = self.channel.pairs.values()
+                self._witness.tick(pairs, read_ns=read_ns, wall_ns=wall_now_ns)
 
     def _ask_for_books(self, now_ns: int, wall_now_ns: int) -> None:
         """Ask again for the whole books of markets in doubt: by leaving and joining them."""
         wanted, is_hopeless = self._requests.due(
-            self.channel.pairs.values(), now_ns=now_ns, wall_ns=wall_now_ns
+            self.channel.pairs.values(),
+            now_ns=now_ns,
+            wall_ns=wall_now_ns,
+            flow_ns=self.channel.flow_ns,
         )
         if is_hopeless:
             self.session.reconnect("whole books do not come")
@@ -301,7 +334,17 @@ async def serve(segment: WriterSegment, config: Config) -> None:
     timeout_s = settings.lookup_timeout_s
     gamma = GammaClient(venue.gamma_url, venue.clob_url, timeout_s=timeout_s)
     settlement = SettlementFeed(segment, gamma, _settlement_settings(config))
-    feed = PolymarketFeed(segment, venue.ws_url, settings, settlement=settlement)
+    book_timeout_s = config.md_cache.refresh_timeout_ms / 1e3
+    books = RestBooks(venue.clob_url, segment.counters, timeout_s=book_timeout_s)
+    witness = Witness(config.md_cache, books.refresh, segment.counters, ring=segment.ring)
+    feed = PolymarketFeed(
+        segment,
+        venue.ws_url,
+        settings,
+        settlement=settlement,
+        witness=witness,
+        book_store=config.book_store,
+    )
     wanted = DiscoverySettings(
         families=settings.families,
         tokens=settings.tokens,
@@ -309,10 +352,13 @@ async def serve(segment: WriterSegment, config: Config) -> None:
         linger_s=settings.linger_s,
     )
     resolver = Resolver(gamma, feed, segment.counters, wanted, known=feed.recalled)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(settlement.run())
-        group.create_task(feed.run())
-        group.create_task(resolver.run())
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(settlement.run())
+            group.create_task(feed.run())
+            group.create_task(resolver.run())
+    finally:
+        await books.close()
 
 
 def _settlement_settings(config: Config) -> SettlementSettings:

@@ -8,6 +8,10 @@ What this file guarantees is shape: fields of the right types, sides that are BU
 sizes and times are still the venue's text and are judged where they are turned into numbers
 (`feeds/book.py`). Facts of the protocol: sizes are new totals, best levels come last, frames may
 be arrays, PONG is no JSON.
+
+A key that stands twice in an object counts as its last value says: RFC 8259 leaves it open, the
+usual readers do so, and to notice it would take a second pass over every frame. The venue writes
+none, and what such a frame leads to is judged like any other: by its best prices and its hash.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ class Cause(Enum):
     MALFORMED = Counter.feeds_frames_malformed
     MISTYPED = Counter.feeds_frames_mistyped
     OUT_OF_RANGE = Counter.feeds_frames_out_of_range
+    CROSSED = Counter.feeds_books_crossed
     BINARY = Counter.feeds_frames_binary
     REFUSED = Counter.feeds_requests_refused
 
@@ -79,7 +84,7 @@ class Message(msgspec.Struct, gc=False):
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """A frame that was thrown away. `market` and `asset_id` say whose state may be lost with it.
+    """A frame that was thrown away. `market` and `tokens` say whose state may be lost with it.
 
     Both are empty where it cannot be told; `is_harmless` where no book of ours can be meant.
     """
@@ -87,7 +92,7 @@ class Rejection(msgspec.Struct, frozen=True):
     cause: Cause
     detail: str
     market: str = ""
-    asset_id: str = ""
+    tokens: frozenset[str] = frozenset()
     is_harmless: bool = False
 
 
@@ -166,6 +171,12 @@ def is_complete(message: Message) -> bool:
     return True
 
 
+def tokens_of(message: Message) -> frozenset[str]:
+    """The tokens an event names."""
+    found = {change.asset_id for change in message.price_changes or ()}
+    return frozenset((found | {message.asset_id, message.winning_asset_id}) - {""})
+
+
 def _parse_rare(data: bytes | bytearray | str) -> Parsed:
     """Parse what is not one object of the expected shape: PONG, arrays, unknown events, garbage."""
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else bytes(data)
@@ -214,7 +225,7 @@ def _explain_one(value: dict[str, object]) -> Message | Rejection:
             Cause.MISTYPED,
             str(fault)[:120],
             market=_text(value, "market"),
-            asset_id=_text(value, "asset_id"),
+            tokens=_tokens_of(value),
             is_harmless=event_type != "" and event_type not in BOOK_EVENTS,
         )
 
@@ -231,6 +242,13 @@ def _explain_many(values: list[object]) -> list[Message] | Rejection:
             return Rejection(found.cause, found.detail)
         messages.append(found)
     return messages
+
+
+def _tokens_of(value: dict[str, object]) -> frozenset[str]:
+    changes = value.get("price_changes")
+    events = [value, *(changes if isinstance(changes, list) else ())]
+    found = {_text(one, "asset_id") for one in events if isinstance(one, dict)}
+    return frozenset(found - {""})
 
 
 def _text(value: dict[str, object], key: str) -> str:

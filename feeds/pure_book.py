@@ -5,7 +5,8 @@
 which both twins use. `feeds/book.py` has the books, and takes either twin. Pure.
 
 Invariants: the best prices of a book are those of its levels after every change; a text that is no
-canonical price or size raises ValueError before its level is touched.
+canonical size, or no price on the grid of the tick size, raises ValueError before its level is
+touched. The grid also limits a side: it has 9,999 prices at the finest tick (`TICK_MIN`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 UNKNOWN = -1
 """A best price the venue did not tell."""
 
+TICK_MIN = E9 // 10_000
+"""The finest tick of the venue. Every other is a multiple of it, so no side outgrows its grid."""
+
 EMPTY_BID = 0
 EMPTY_ASK = E9
 """What stands for the best price of an empty side, here as in the venue's frames ("0" and "1")."""
@@ -29,6 +33,7 @@ SIZE_MAX = 9_000_000_000 * E9
 """The largest size that a signed 64-bit word holds, and no size of a market of this venue."""
 
 FIRST, SECOND, FIRST_AGREES, SECOND_AGREES = 1, 2, 4, 8
+ALL = FIRST | SECOND | FIRST_AGREES | SECOND_AGREES
 """What `apply_changes` tells: whose changes came, and which book's top is sound and as claimed."""
 
 TIME_MS_MIN, TIME_MS_MAX = 10**12, 9 * 10**12
@@ -39,6 +44,10 @@ _TABLE_MAX = 16_384
 
 class OutOfRangeError(ValueError):
     """A number that cannot be a price, a size or a time of this venue."""
+
+
+class CrossedError(ValueError):
+    """A whole book whose best bid is not below its best ask."""
 
 
 class _Table(dict[str, int]):
@@ -98,6 +107,19 @@ SIZES = _Sizes()
 BESTS = _BestPrices()
 
 
+def is_tick(tick_e9: int) -> bool:
+    """Whether this can be a tick size: 1 less a price on the grid is on it too."""
+    return 0 < tick_e9 < E9 and E9 % tick_e9 == 0 and tick_e9 % TICK_MIN == 0
+
+
+def parse_tick(text: str) -> int:
+    """Parse a tick size; ValueError when it cannot be one."""
+    tick_e9 = parse_e9(text)
+    if is_tick(tick_e9):
+        return tick_e9
+    raise OutOfRangeError(f"a tick size of {text!r}")
+
+
 def parse_time_ns(text: str) -> int:
     """Parse the venue's epoch milliseconds into nanoseconds; ValueError when they cannot be."""
     if len(text) == 13 and text.isascii() and text.isdigit():
@@ -107,23 +129,30 @@ def parse_time_ns(text: str) -> int:
     raise OutOfRangeError(f"{text[:32]!r} is not a time in milliseconds")
 
 
-def read_side(levels: list[Level], is_bid: bool) -> tuple[dict[int, int], int]:
+def read_side(levels: list[Level], is_bid: bool, tick_e9: int) -> tuple[dict[int, int], int]:
     """Read one side of a whole book: its sizes by price, and the best price.
 
     The venue sends the best level last; this does not rely on it.
     """
     prices, sizes = PRICES, SIZES
     found = {prices[level.price]: size for level in levels if (size := sizes[level.size])}
+    if any(px % tick_e9 for px in found):
+        raise OutOfRangeError("a price off the grid")
     best = max(found, default=EMPTY_BID) if is_bid else min(found, default=EMPTY_ASK)
     return found, best
 
 
 def apply_changes(
-    first: TokenBook, second: TokenBook, changes: list[Change], frame: bytes | bytearray
+    first: TokenBook,
+    second: TokenBook,
+    changes: list[Change],
+    frame: bytes | bytearray,
+    tick_e9: int,
 ) -> int:
     """Apply the changes of one frame to both books; tell which were touched, and which agree.
 
-    A size is the level's new total, 0 removes it. The last change of a book is its new claim.
+    A size is the level's new total, 0 removes it. The last change of a book is its new claim. Both
+    agree only where they also mirror each other, as the two tokens of a market do.
     ValueError tells of a price, size or side that is none: the changes before it have been applied
     and nothing is claimed, so the pair's state is then in doubt.
     """
@@ -144,6 +173,8 @@ def apply_changes(
             book, last_second = second, change
         px = prices[change.price]
         size = sizes[change.size]
+        if px % tick_e9:
+            raise OutOfRangeError("a price off the grid")
         if change.side == "BUY":
             levels = book.bids
             if size:
@@ -173,6 +204,8 @@ def apply_changes(
     if last_second is not None:
         second.claim, second.frame = last_second, frame
         found |= SECOND | SECOND_AGREES if _agrees(second, last_second) else SECOND
+    if found == ALL and not first.mirrors(second):
+        return FIRST | SECOND
     return found
 
 

@@ -32,6 +32,7 @@ from websockets.frames import CloseCode
 
 from cache.counters import Counter, CounterWriter
 from feeds.connection import FRAME_BYTES_MAX, Connection, bind
+from feeds.dialing import BACKOFF_LOCAL_S, BACKOFF_MAX_S, backoff_s, quota_of
 from host.clock import SuspendWatch
 from host.idle import until_next
 from host.log import get_log
@@ -39,10 +40,8 @@ from host.log import get_log
 STALL_NS = 250_000_000
 TICK_MS = 100
 CLOSE_S = 1.0
-BACKOFF_FIRST_S = 0.25
-BACKOFF_MAX_S = 30.0
-BACKOFF_LOCAL_S = 0.5
-"""The longest delay where the venue is on this host, and nobody else's server is spared."""
+FLOW_NS = 5_000_000_000
+"""A connection that lived so long since its first data was a good one: the delay begins anew."""
 
 Send = Callable[[str], None]
 """Writes one text message now; it is dropped when the connection is closing."""
@@ -57,7 +56,7 @@ class Handler(Protocol):
         """Subscribe; return whether anything was sent: only then may the keepalive begin."""
 
     def on_frame(self, data: bytes | bytearray, recv_ns: int) -> bool:
-        """Take one whole text frame, as bytes; return whether it was data of the venue."""
+        """Take one whole text frame, as bytes; return whether it was data that we asked for."""
 
     def on_rejected(self, recv_ns: int) -> None:
         """Hear that a binary frame was thrown away, and counted: state may be lost."""
@@ -80,8 +79,8 @@ class Keepalive:
     """What is sent to prove the link, how often, and when its answer is overdue.
 
     `message(n)` is the n-th of a connection, n from 1. The handler recognises the answer and calls
-    `Session.answered`, with n where the venue repeats it. Pings of the protocol are answered by
-    the library and are no part of this.
+    `Session.answered`, with n where the venue repeats it. Pings of the protocol prove no order: the
+    venue's are answered by the library, ours only show that the link lives.
     """
 
     message: Callable[[int], str]
@@ -89,12 +88,8 @@ class Keepalive:
     stale_s: float = 30.0
     silence_s: float = 0.0
     """Without any frame this long the connection is made anew; 0 where silence is no fault."""
-
-
-def backoff_s(attempt: int, fraction: float, *, longest_s: float = BACKOFF_MAX_S) -> float:
-    """Return the delay before another attempt: doubling, with `fraction` (0 to 1) of jitter."""
-    full = min(longest_s, BACKOFF_FIRST_S * 2.0 ** min(attempt, 16))
-    return full * (0.5 + 0.5 * fraction)
+    ping_s: float = 0.0
+    """Without any read this long a ping of the protocol is sent, its pong to be read; 0 never."""
 
 
 def _is_loopback(url: str) -> bool:
@@ -127,7 +122,8 @@ class Session:
         self._name = name or url
         self._jitter = jitter
         self._is_local = _is_loopback(url)
-        self._connection: ClientConnection | None = None
+        self._quota = quota_of(urlsplit(url).hostname or "")
+        self._connection: Connection | None = None
         self._stopping = asyncio.Event()
         self._reason = ""
         self._fault: BaseException | None = None
@@ -137,7 +133,8 @@ class Session:
 
     def _reset(self) -> None:
         self._armed = False
-        self._flowed = False
+        self._flow_ns = 0
+        """When the first data of the connection came; 0 before."""
         self._sent: deque[tuple[int, int]] = deque()  # (number, sent_ns), unanswered
         self._number = 0
         self._next_ping_ns = 0
@@ -145,6 +142,7 @@ class Session:
         self._frame_count = 0
         self.read_ns = 0
         """When the socket was read last."""
+        self._pinged_ns = 0
         self._closing_ns = 0
 
     @property
@@ -197,10 +195,15 @@ class Session:
         attempt = 0
         try:
             while not self._stopping.is_set():
+                if not self._is_local:
+                    await self._wait_turn()
+                    if self._stopping.is_set():
+                        return
                 await self._run_once()
                 if self._fault is not None:
                     raise self._fault
-                attempt = 0 if self._flowed else attempt + 1
+                has_flowed = self._flow_ns and time.monotonic_ns() - self._flow_ns >= FLOW_NS
+                attempt = 0 if has_flowed else attempt + 1
                 longest_s = BACKOFF_LOCAL_S if self._is_local else BACKOFF_MAX_S
                 await self._wait(backoff_s(attempt, self._jitter(), longest_s=longest_s))
         finally:
@@ -214,6 +217,15 @@ class Session:
                 await self._stopping.wait()
         except TimeoutError:
             return
+
+    async def _wait_turn(self) -> None:
+        """Wait until the host's quota has a turn for this dial: at once, as a rule."""
+        now_ns = time.monotonic_ns()
+        wait_ns = self._quota.take(now_ns) - now_ns
+        if wait_ns > 0:
+            self._counters.add(Counter.feeds_session_delayed)
+            log.warning("session_delayed", session=self._name, s=wait_ns / 1e9)
+            await self._wait(wait_ns / 1e9)
 
     async def _run_once(self) -> None:
         self._reset()
@@ -292,6 +304,10 @@ class Session:
         policy = self._keepalive
         if self._armed and now_ns >= self._next_ping_ns:
             self._ping(now_ns)
+        quiet_ns = now_ns - max(self.read_ns, self._pinged_ns)
+        if policy.ping_s and self._armed and quiet_ns >= policy.ping_s * 1e9:
+            self._pinged_ns = now_ns
+            connection.send_ping()
         if self._sent and now_ns - self._sent[0][1] > policy.stale_s * 1e9:
             self._silent("no answer to the keepalive message")
         elif policy.silence_s and now_ns - self.read_ns > policy.silence_s * 1e9:
@@ -333,8 +349,8 @@ class Session:
 
     def on_text(self, data: bytes | bytearray) -> None:
         self._frame_count += 1
-        if self._handler.on_frame(data, self.read_ns):
-            self._flowed = True
+        if self._handler.on_frame(data, self.read_ns) and not self._flow_ns:
+            self._flow_ns = self.read_ns
 
     def on_binary(self) -> None:
         self._frame_count += 1

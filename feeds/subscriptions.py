@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from cache.board import Snapshot
 from cache.layout import INSTRUMENT, SettlementType, next_generation, tag_of
 from feeds.gamma_wire import MarketInfo
-from feeds.pair import Pair
+from feeds.pair import SNAPSHOT, Pair
 
 ASK_NS = 5_000_000_000
-"""A whole book that was asked for is waited for this long at first, then ever longer."""
+"""A whole book that was asked for is waited for this long at first, then ever longer ..."""
+
+ASK_DOUBLED_MAX = 2
+"""... up to so many times twice as long."""
 
 SUSPECT_ASK_NS = 500_000_000
 """Least time between two questions where state is known to be in doubt."""
@@ -29,7 +32,6 @@ SLUG_BYTES, OUTCOME_BYTES = 72, 16
 STAMPS_COUNT = 7
 """Values of a record that come before what it is about: times, flags and the like."""
 
-ASK_COUNT_MAX = 3
 GIVE_UP_NS = 60_000_000_000
 """Least time between two connections made anew because whole books do not come."""
 
@@ -92,7 +94,8 @@ class BookRequests:
     """When a market's whole book is to be asked for again, and when that is hopeless.
 
     Asked for where state may be lost, where a token has no book, and after `quiet_ns` without any
-    change: silence may be a calm market, or a subscription that died while PONG goes on.
+    change or proof. A book that came and was not followed by a change or a witness may be all that
+    a dead subscription gives: its market goes on waiting longer each time.
     """
 
     def __init__(self, quiet_ns: int) -> None:
@@ -108,11 +111,15 @@ class BookRequests:
         """Note that a market is gone."""
         self._asked.pop(pair.tag, None)
 
-    def due(self, pairs: Iterable[Pair], *, now_ns: int, wall_ns: int) -> tuple[list[Pair], bool]:
+    def due(
+        self, pairs: Iterable[Pair], *, now_ns: int, wall_ns: int, flow_ns: int = 0
+    ) -> tuple[list[Pair], bool]:
         """Return the markets to ask for now, and whether only a new connection can help.
 
-        Each is asked for with growing delay. A token that is shown as the mirror of the other, and
-        a market that is not open, are no reason to make the connection anew.
+        Each is asked for with growing delay. The connection is to be made anew where a market that
+        was asked for has no answer, or is in doubt again, and no change of any market flowed since
+        (`flow_ns`: when the last one came). A token that is shown as the mirror of the other, and a
+        market that is not open, are no reason for that.
         """
         wanted, is_hopeless = [], False
         for pair in pairs:
@@ -122,13 +129,15 @@ class BookRequests:
                 continue
             is_broken = pair.is_suspect or not pair.is_ready or self._is_silent(pair, now_ns)
             if not is_broken and pair.is_whole:
-                self._asked[pair.tag] = (asked_ns, 0)
+                self._asked[pair.tag] = (asked_ns, count if pair.proof == SNAPSHOT else 0)
                 continue
-            first_ns = SUSPECT_ASK_NS if pair.is_suspect else ASK_NS
-            if now_ns - asked_ns < max(first_ns, ASK_NS * (1 << min(count, 4)) * (count > 0)):
+            # What flows again has a subscription that lives: its book will come.
+            vain_count = count if pair.recv_ns <= asked_ns else min(count, 1)
+            if now_ns - asked_ns < _delay_ns(vain_count, is_suspect=pair.is_suspect):
                 continue
-            if is_broken and count >= ASK_COUNT_MAX and wall_ns >= market.window_start_ns:
-                is_hopeless = True
+            is_in_vain = count > 0 and (pair.is_suspect or pair.recv_ns < asked_ns)
+            if is_broken and is_in_vain and wall_ns >= market.window_start_ns:
+                is_hopeless = is_hopeless or flow_ns < asked_ns
             self._asked[pair.tag] = (now_ns, count + 1)
             wanted.append(pair)
         is_hopeless = is_hopeless and now_ns - self._given_up_ns > GIVE_UP_NS
@@ -137,7 +146,14 @@ class BookRequests:
         return wanted, is_hopeless
 
     def _is_silent(self, pair: Pair, now_ns: int) -> bool:
-        return now_ns - pair.recv_ns > self._quiet_ns
+        return now_ns - max(pair.recv_ns, pair.proven_ns) > self._quiet_ns
+
+
+def _delay_ns(count: int, *, is_suspect: bool) -> int:
+    """Give the least time since the last question, after so many in vain."""
+    if not count:
+        return SUSPECT_ASK_NS if is_suspect else ASK_NS
+    return ASK_NS << min(count - 1, ASK_DOUBLED_MAX)
 
 
 def instrument_values(

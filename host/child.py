@@ -27,6 +27,11 @@ from host.roles import Part
 from host.settings import Config
 
 LOG = log.get_log("supervisor")
+REFUSALS = (ExitCode.USAGE, ExitCode.NO_ROOM)
+"""What no restart can heal: a person changes the configuration, or makes room."""
+
+WORDS_BYTES = 2048
+"""The end of a log file that is looked at for a process's last words."""
 
 
 class Child:
@@ -101,10 +106,10 @@ class Child:
         if self.phase == ProcessPhase.STOPPED:  # It was asked to.
             LOG.info("ended", role=self.part.role, code=code)
             return
-        retry_ns = None if code == ExitCode.USAGE else self._policy.next_start_ns(now_ns)
+        retry_ns = None if code in REFUSALS else self._policy.next_start_ns(now_ns)
         if retry_ns is None:
             self.phase = ProcessPhase.FAILED
-            why = "bad_configuration" if code == ExitCode.USAGE else "crash_loop"
+            why = cause_of(code) if code in REFUSALS else "crash_loop"
             LOG.error(f"failed_{self.part.role}", role=self.part.role, code=code, why=why)
             return
         self.phase, self.retry_ns = ProcessPhase.BACKOFF, retry_ns
@@ -153,6 +158,21 @@ class Child:
         self.phase = ProcessPhase.STOPPED
         self.signal(signal.SIGTERM)
         self.signal(signal.SIGCONT)  # A stopped process could not act on it.
+
+    @property
+    def has_no_room(self) -> bool:
+        """Whether shared memory had no room for it when it was to start."""
+        return not self.has_run and self.exit_code == ExitCode.NO_ROOM
+
+    def last_words(self) -> str:
+        """Its role, and the last line it wrote, where that is not before everybody's eyes."""
+        if self._log_path is None:
+            return self.part.role
+        with contextlib.suppress(OSError), self._log_path.open("rb") as file:
+            file.seek(max(0, self._log_path.stat().st_size - WORDS_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+            return f"{self.part.role}: {lines[-1]}" if lines else self.part.role
+        return self.part.role
 
     @property
     def is_gone(self) -> bool:

@@ -1,8 +1,9 @@
 """The `penstock` command: `penstock COMMAND --help` says what each does, with an example.
 
 Tools read memory and never ask a process; `up`, `sim` and `bench` only start command lines.
-Exit codes: 0 ok, 1 fault, 2 usage or configuration, 3 already running, 4 layout mismatch. With
-`--json` an error is JSON too, always `{"error": {"code", "name", "message", "faults"}}`, on stdout.
+Exit codes: 0 ok, 1 fault, 2 usage or configuration, 3 already running, 4 layout mismatch, 5 no
+room in shared memory. With `--json` an error is JSON too, on stdout, always of the same shape:
+`{"error": {"code", "name", "message", "faults"}}`.
 Nothing ever prompts, and a reader of stdout that has gone (`| head`) changes no exit code.
 """
 
@@ -60,7 +61,7 @@ def make_parser() -> Parser:
         prog="penstock",
         description="Market data in shared memory and crash-safe quoting on one host.",
         epilog="exit codes: 0 ok, 1 fault, 2 usage or configuration, 3 already running, "
-        "4 layout mismatch",
+        "4 layout mismatch, 5 no room in shared memory",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     up = _add(commands, "up", "start everything; Ctrl-C stops it in order", "up --duration 60")

@@ -22,6 +22,7 @@ def monotonic_ns() -> int:
 
 
 _behind_ns = 0
+_NEVER_NS = 2**63 - 1
 
 
 def set_behind_ns(behind_ns: int) -> None:
@@ -33,6 +34,11 @@ def set_behind_ns(behind_ns: int) -> None:
 def wall_ns() -> int:
     """Read the wall clock, in nanoseconds since 1970, as it is at the venue."""
     return time.time_ns() - _behind_ns
+
+
+def latest_ns() -> int:
+    """Tell what no event of the venue can be later than: now; a replay may outrun any clock."""
+    return _NEVER_NS if _behind_ns else wall_ns()
 
 
 def slept_ns() -> int:

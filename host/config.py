@@ -203,15 +203,15 @@ def _resolve_sim(values: dict[str, Any]) -> None:
     hints = get_type_hints(Sim, include_extras=True)
     try:
         parts = [msgspec.convert(_at(values, f"sim.{n}"), hints[n]) for n in ("host", "port")]
-        venues = _at(values, "venues").values()
+        sections = [*_at(values, "venues").values(), *_at(values, "feeds").values()]
     except (KeyError, AttributeError, msgspec.ValidationError):
         return
-    for venue in venues:
-        if not isinstance(venue, dict):
+    for section in sections:
+        if not isinstance(section, dict):
             continue
-        for key, value in venue.items():
+        for key, value in section.items():
             if isinstance(value, str):
-                venue[key] = value.replace(_SIM_PLACE, f"{parts[0]}:{parts[1]}")
+                section[key] = value.replace(_SIM_PLACE, f"{parts[0]}:{parts[1]}")
 
 
 class _Check:

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from cache import segment
 from cache.errors import SegmentError
@@ -44,17 +45,31 @@ class _Family:
 
 
 def tie() -> None:
-    """Die with the supervisor: SIGHUP when it goes; exit now if it has gone. Idempotent.
+    """Ask for SIGHUP when the supervisor goes. Idempotent.
 
     The variable is taken out of the environment: a process started from here is no child of the
-    supervisor.
+    supervisor. The signal ends nothing by itself: whoever gets it has things to remove.
     """
     parent = os.environ.pop(VARIABLE, "")
     if not parent.isdigit():
         return
     _Family.supervisor_pid = int(parent)
+    signal.signal(DEATH_SIGNAL, _note)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, DEATH_SIGNAL, 0, 0, 0)
+
+
+def _note(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: the next housekeeping sees that this is an orphan."""
+
+
+def refuse_orphan(config: Config) -> None:
+    """Do not start without the supervisor that started this process; leave nothing behind either.
+
+    It may be the last of its family: then what the others left is its to remove.
+    """
     if is_orphan():
+        sweep(config)
+        parent = _Family.supervisor_pid
         sys.exit(f"the supervisor (pid {parent}) has gone; this process does not start without it")
 
 

@@ -31,28 +31,24 @@ class ProcessRow(Struct):
 class BookRow(Struct):
     """Both tops of one Polymarket market."""
 
-    COPIED: ClassVar = (
-        "yes_bid_px_e9", "yes_bid_qty_e9", "yes_ask_px_e9", "yes_ask_qty_e9",
-        "no_bid_px_e9", "no_bid_qty_e9", "no_ask_px_e9", "no_ask_qty_e9",
-        "last_px_e9", "tick_e9",
-    )  # fmt: skip
-
     market: str
     slot: int
     version: int = 0
     age_ms: int | None = None
     flags: list[str] = field(default_factory=list)
     ends_s: float | None = None
-    yes_bid_px_e9: int = 0
-    yes_bid_qty_e9: int = 0
-    yes_ask_px_e9: int = 0
-    yes_ask_qty_e9: int = 0
-    no_bid_px_e9: int = 0
-    no_bid_qty_e9: int = 0
-    no_ask_px_e9: int = 0
-    no_ask_qty_e9: int = 0
-    last_px_e9: int = 0
-    tick_e9: int = 0
+    yes_bid_px_e9: int | None = None
+    yes_bid_qty_e9: int | None = None
+    yes_ask_px_e9: int | None = None
+    yes_ask_qty_e9: int | None = None
+    no_bid_px_e9: int | None = None
+    no_bid_qty_e9: int | None = None
+    no_ask_px_e9: int | None = None
+    no_ask_qty_e9: int | None = None
+    disagrees: list[str] = field(default_factory=list)
+    """The sides on which the two books are not mirrors of each other."""
+    last_px_e9: int | None = None
+    tick_e9: int | None = None
     strike_e9: int | None = None
     twap_e9: int | None = None
     strike_provenance: str = "UNKNOWN"
@@ -61,20 +57,32 @@ class BookRow(Struct):
 class ReferenceRow(Struct):
     """The top of book of one reference symbol."""
 
-    COPIED: ClassVar = ("bid_px_e9", "bid_qty_e9", "ask_px_e9", "ask_qty_e9", "last_px_e9")
-
     symbol: str
     slot: int
     version: int = 0
     age_ms: int | None = None
     flags: list[str] = field(default_factory=list)
-    bid_px_e9: int = 0
-    bid_qty_e9: int = 0
-    ask_px_e9: int = 0
-    ask_qty_e9: int = 0
-    last_px_e9: int = 0
+    bid_px_e9: int | None = None
+    bid_qty_e9: int | None = None
+    ask_px_e9: int | None = None
+    ask_qty_e9: int | None = None
     sigma_e9: int | None = None
     sample_count: int = 0
+
+
+class DepthRow(Struct):
+    """The depth of one token or symbol, as the book store would serve it."""
+
+    feed: str
+    token: str
+    trust: str
+    """How far it may be trusted under the policy fast15m."""
+    is_ready: bool = False
+    sequence: int | None = None
+    update_count: int = 0
+    age_ms: int | None = None
+    bid_count: int | None = None
+    ask_count: int | None = None
 
 
 class QuoteRow(Struct):
@@ -166,6 +174,7 @@ class Picture(Struct):
     processes: list[ProcessRow]
     books: list[BookRow]
     references: list[ReferenceRow]
+    depths: list[DepthRow]
     quotes: list[QuoteRow]
     orders: list[OrderRow]
     positions: list[PositionRow]

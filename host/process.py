@@ -35,7 +35,15 @@ from typing import Any, Protocol, runtime_checkable
 import uvloop
 
 from cache.counters import Counter, Histogram
-from cache.errors import AlreadyRunning, LayoutMismatch, PenstockError, SegmentRemoved
+from cache.errors import (
+    AlreadyRunning,
+    LayoutMismatch,
+    PenstockError,
+    SegmentDamaged,
+    SegmentForeign,
+    SegmentRemoved,
+    SharedMemoryFull,
+)
 from cache.layout import BoardSpec, State
 from cache.liveness import STALE_NS
 from cache.segment import ReaderSegment, WriterSegment
@@ -60,6 +68,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     ALREADY_RUNNING = 3
     LAYOUT_MISMATCH = 4
+    NO_ROOM = 5
 
 
 class Role(Protocol):
@@ -107,6 +116,7 @@ def begin(role: str | Callable[[Config], str], path: str | None = None) -> Confi
     config = load(path)
     log.set_up(role if isinstance(role, str) else role(config), config.host.log_level)
     faulthandler.enable()
+    family.refuse_orphan(config)
     venue_clock.follow(config)
     say = LOG.debug if family.is_supervised() else LOG.info
     say("configured", **effective(config))
@@ -114,9 +124,16 @@ def begin(role: str | Callable[[Config], str], path: str | None = None) -> Confi
 
 
 def claim(config: Config, role: str, boards: tuple[BoardSpec, ...]) -> WriterSegment:
-    """Claim the role and make or adopt its segment. Raises AlreadyRunning and its kin."""
+    """Claim the role and make or adopt its segment. Raises AlreadyRunning and its kin.
+
+    What stands under its name and is not ours to replace is a UsageError: a person removes it, or
+    names another namespace. No restart can.
+    """
     host = config.host
-    made = WriterSegment.create(role, boards, namespace=host.namespace, mode=host.mode)
+    try:
+        made = WriterSegment.create(role, boards, namespace=host.namespace, mode=host.mode)
+    except (SegmentForeign, SegmentDamaged) as fault:
+        raise UsageError(str(fault)) from fault
     if made.replaced:
         LOG.warning("segment_replaced", why=made.replaced)
     return made
@@ -141,6 +158,7 @@ _CODES = (
     (UsageError, ExitCode.USAGE),
     (AlreadyRunning, ExitCode.ALREADY_RUNNING),
     (LayoutMismatch, ExitCode.LAYOUT_MISMATCH),
+    (SharedMemoryFull, ExitCode.NO_ROOM),
 )
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from cache.md_config import MDCacheConfig
 from host.rules import Fault, too_small, twice, windows_held
 
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -145,9 +146,21 @@ class BinanceFeed(Section, frozen=True):
     backfill_s: Annotated[int, Meta(ge=0, le=126)]
     lookup_timeout_s: Annotated[float, Meta(gt=0, le=60)]
     depth: bool
+    source: Literal["stream", "poll"]
+    poll_url: HttpUrl
+    poll_interval_ms: Annotated[int, Meta(ge=10, le=60_000)]
+    poll_timeout_ms: Annotated[int, Meta(ge=10, le=60_000)]
+    poll_lag_ms_max: Annotated[int, Meta(ge=10, le=86_400_000)]
+    poll_ignored: tuple[Annotated[str, Meta(min_length=1)], ...]
 
     def faults(self) -> Iterator[Fault]:
         yield from twice("symbols", self.symbols)
+        if self.source == "poll" and len(self.symbols) > 1 and "{symbol}" not in self.poll_url:
+            yield Fault(
+                ("poll_url", "symbols"),
+                f"poll_url is {self.poll_url}: with several symbols write {{symbol}} where the "
+                "symbol belongs",
+            )
         count, why = len(self.symbols), "the number of symbols"
         yield from too_small("symbol_slots", self.symbol_slots, count, "symbols", why=why)
         if 1_000 % self.feature_interval_ms:
@@ -178,6 +191,17 @@ class BookStore(Section, frozen=True):
     def faults(self) -> Iterator[Fault]:
         least, other = self.default_max_stale_ms, "default_max_stale_ms"
         yield from too_small("hard_stale_ms", self.hard_stale_ms, least, other)
+
+
+class MdCache(MDCacheConfig, Section, frozen=True):
+    """[md_cache]: books that only REST offers, the witnesses of quiet markets."""
+
+    def __post_init__(self) -> None:
+        """Leave the checks to whoever reads the file, who says every fault of it together."""
+
+    def faults(self) -> Iterator[Fault]:
+        for keys, text in self.broken_rules():
+            yield Fault(keys, text)
 
 
 VARIABLES = {
@@ -214,6 +238,8 @@ class Strategy(Section, frozen=True):
     basis_sd_floor_bps: Annotated[float, Meta(ge=0, le=1_000)]
     basis_sd_max_bps: Annotated[float, Meta(gt=0, le=10_000)]
     basis_age_s_max: Seconds
+    basis_sd_unknown_bps: Annotated[float, Meta(ge=0, le=1_000)]
+    basis_fade_s: Seconds
     market_weight: Fraction
     market_spread_max: Amount
     disagreement_max: Amount
@@ -338,6 +364,7 @@ class Config(Section, frozen=True):
     venues: Venues
     feeds: Feeds
     book_store: BookStore
+    md_cache: MdCache
     strategy: Strategy
     executor: Executor
     paper: Paper

@@ -28,9 +28,12 @@ def number(value_e9: int | None, places: int = 4) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def quote(px_e9: int, qty_e9: int, places: int = 4) -> str:
-    """Give a price with its size, or `-` where nobody offers one."""
-    return f"{number(px_e9, places)} x {number(qty_e9, 2)}" if qty_e9 else NOTHING
+def quote(px_e9: int | None, qty_e9: int | None, places: int = 4) -> str:
+    """Give a price with its size, if that is known, or `-` where nobody offers one."""
+    if px_e9 is None or qty_e9 == 0:
+        return NOTHING
+    size = "" if qty_e9 is None else f" x {number(qty_e9, 2)}"
+    return f"{number(px_e9, places)}{size}"
 
 
 def age(age_ms: int | None) -> str:
@@ -106,19 +109,16 @@ def book_tables(picture: Picture) -> Iterable[Table]:
             NOTHING if row.ends_s is None else f"{row.ends_s:.0f} s",
             age(row.age_ms),
             str(row.version),
-            " ".join(row.flags),
+            " ".join((*row.flags, *(f"{side} apart" for side in row.disagrees))),
         )
     yield table
-    table = _table(
-        "binance", "symbol", ">bid", ">ask", ">last", ">sigma", ">age", ">version", "flags"
-    )
+    table = _table("binance", "symbol", ">bid", ">ask", ">sigma", ">age", ">version", "flags")
     for ref in picture.references:
         _add(
             table,
             ref.symbol,
             quote(ref.bid_px_e9, ref.bid_qty_e9, 2),
             quote(ref.ask_px_e9, ref.ask_qty_e9, 2),
-            number(ref.last_px_e9 or None, 2),
             number(ref.sigma_e9, 4),
             age(ref.age_ms),
             str(ref.version),
@@ -247,6 +247,8 @@ def status_line(picture: Picture) -> str:
         bid, ask = number(book.yes_bid_px_e9), number(book.yes_ask_px_e9)
         wanted = _wanted(wishes.get(book.market))
         words.append(f"{book.market} Up {bid}/{ask} {age(book.age_ms)}{flags}, {wanted}")
+    if not picture.books:
+        words.append("no market has a book")
     fills = sum(row.fill_count for row in picture.positions)
     cash = sum(row.cash_e9 for row in picture.positions)
     words.append(f"orders {len(picture.orders)} fills {fills} cash {number(cash)}")

@@ -26,7 +26,7 @@ from types import FrameType
 
 from cache import segment as segments
 from cache.counters import Counter
-from cache.errors import PenstockError, SegmentError
+from cache.errors import PenstockError, SegmentError, SharedMemoryFull
 from cache.layout import PROCESS, BoardSpec, ProcessPhase, State, tag_of
 from cache.segment import WriterSegment
 from host import log, process
@@ -74,6 +74,8 @@ class Supervisor:
         self._view = view
         self._keep = keep
         self._until_ns = until_ns
+        self.without_room = ""
+        """Who found no room in shared memory, and ended the run by that."""
         self.never_ran: list[str] = []
         """At the end: the roles that never said RUN, though they had the whole time, or tried."""
         self._published_ns = 0
@@ -105,6 +107,9 @@ class Supervisor:
                 counters.add(Counter.supervisor_processes_failed)
             if child.restart_if_due(now_ns):
                 counters.add(Counter.supervisor_processes_restarted)
+        if not self.without_room and any(child.has_no_room for child in self._children):
+            self._give_up()
+            return 0
         self._start_stage(now_ns)
         self._publish(now_ns)
         self._show(now_ns)
@@ -139,10 +144,15 @@ class Supervisor:
             later = [c.part.stage for c in self._children if c.part.stage > self._stage]
             self._stage = min(later, default=self._stage)
 
+    def _give_up(self) -> None:
+        """End the run: what was to start found no room, and nothing is gained by going on."""
+        self.without_room = "; ".join(c.last_words() for c in self._children if c.has_no_room)
+        signal.raise_signal(signal.SIGTERM)  # As if asked to: the others stop in order.
+
     @property
     def failed(self) -> list[str]:
-        """The roles that were given up."""
-        return [c.part.role for c in self._children if c.phase == ProcessPhase.FAILED]
+        """The roles that were given up, and why where nobody could have seen that."""
+        return [c.last_words() for c in self._children if c.phase == ProcessPhase.FAILED]
 
     def _publish(self, now_ns: int) -> None:
         """Publish each child whose row changed; all of them once a second."""
@@ -231,8 +241,8 @@ def supervise(
 ) -> int:
     """Run the supervisor until a signal or for `duration_s`; give its exit code.
 
-    Raises AlreadyRunning for a second supervisor, and PenstockError at the end where a process had
-    to be left FAILED or never said RUN.
+    Raises AlreadyRunning for a second supervisor, and at the end SharedMemoryFull where a process
+    found no room to start in, PenstockError where one had to be left FAILED or never said RUN.
     """
     until_ns = monotonic_ns() + int(duration_s * NS_PER_S) if duration_s else 0
     segment = process.claim(config, SUPERVISOR_ROLE, BOARDS)
@@ -255,6 +265,8 @@ def supervise(
             halt_timeout_s=(STOP_STAGES + 1) * config.supervisor.stop_timeout_s,
             remove=not keep,
         )
+    if role.without_room:
+        raise SharedMemoryFull(f"no room in shared memory: {role.without_room}")
     if role.failed:
         raise PenstockError(f"failed: {', '.join(role.failed)}")
     if role.never_ran:

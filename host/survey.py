@@ -12,16 +12,23 @@ from collections.abc import Iterator
 from enum import IntEnum
 
 from cache import segment as segments
+from cache.bn_cache import BNCache
 from cache.board import Miss, Snapshot
+from cache.book_access import judge
+from cache.book_store import BookStore
 from cache.counters import Histogram
 from cache.errors import PenstockError
+from cache.gate import FAST15M
 from cache.instruments import Directory
 from cache.layout import Flag, OrderState, Outcome, ProcessPhase, Provenance, Reason, Side, word_of
 from cache.liveness import Liveness
+from cache.pm_cache import PMCache
 from cache.segment import ReaderSegment
+from cache.snapshots import BNSnapshot, PMBookSnapshot
 from host.clock import NS_PER_MS
 from host.picture import (
     BookRow,
+    DepthRow,
     FillRow,
     OrderRow,
     Picture,
@@ -45,11 +52,14 @@ class Survey:
         self.namespace = namespace
         self._segments: dict[str, ReaderSegment] = {}
         self._directories: dict[str, Directory] = {}
+        self._stores: dict[str, BookStore] = {}
+        self._now_ns = 0
         self._names: dict[int, tuple[str, str]] = {}
         """Tag of a market, token or symbol: its slug and its outcome."""
 
     def take(self, now_ns: int, wall_ns: int) -> Picture:
         """Read everything once."""
+        self._now_ns = now_ns
         errors = self._attach()
         self._read_names()
         roles = sorted({*self._segments, *errors})
@@ -59,6 +69,7 @@ class Survey:
             processes=[self._process(role, now_ns, errors.get(role, "")) for role in roles],
             books=list(self._books(now_ns, wall_ns)),
             references=list(self._references(now_ns)),
+            depths=list(self._depths(now_ns)),
             quotes=list(self._quotes(now_ns)),
             orders=list(self._orders(now_ns)),
             positions=list(self._positions()),
@@ -75,6 +86,7 @@ class Survey:
             if role not in there or not self._segments[role].is_current():
                 del self._segments[role]
                 self._directories.pop(role, None)
+                self._stores.pop(role, None)
         for role in there:
             if role in self._segments:
                 continue
@@ -84,6 +96,8 @@ class Survey:
                     found.board(name)
                 if "instruments" in found.places():
                     self._directories[role] = Directory(found)
+                    if "depth" in found.places():
+                        self._stores[role] = BookStore(found)
                 self._segments[role] = found
             except PenstockError as error:
                 errors[role] = str(error)
@@ -144,18 +158,17 @@ class Survey:
         for role, directory in self._directories.items():
             if not {"pair_bbo", "settlement"} <= (found := self._segments[role]).places().keys():
                 continue
-            board, settlements = found.board("pair_bbo"), found.board("settlement")
+            settlements = found.board("settlement")
             for pair in sorted(directory.pairs.values(), key=lambda p: p.window_end_ns):
                 row = BookRow(market=pair.yes.slug, slot=pair.pair_slot)
                 if pair.window_end_ns:
                     row.ends_s = (pair.window_end_ns - venue_ns) / 1e9
-                top = board.read(pair.pair_slot, pair.tag)
-                if isinstance(top, Miss):
-                    row.flags = [top.name]
-                else:
-                    _fill(row, top, BookRow.COPIED)
-                    row.version, row.age_ms = top.version, _age_ms(now_ns, top.recv_ns)
-                    row.flags = _flags(top, found)
+                cache = PMCache(found, pair, clock=self._latest_ns)
+                top, row.version = cache.get_latest()
+                row.flags = _flags(top, row.version)
+                row.age_ms = cache.get_age_ms(now_ns // NS_PER_MS)
+                if top is not None:
+                    _fill_book(row, top)
                 settled = settlements.read(pair.pair_slot, pair.tag)
                 if not isinstance(settled, Miss):
                     _fill(row, settled, ("strike_e9", "twap_e9"))
@@ -166,21 +179,38 @@ class Survey:
         for role, directory in self._directories.items():
             if not {"bbo", "features"} <= (found := self._segments[role]).places().keys():
                 continue
-            board, features = found.board("bbo"), found.board("features")
             for tag, listed in directory.by_tag.items():
                 slot = directory.slot_of[tag]
                 row = ReferenceRow(symbol=listed.id, slot=slot)
-                top = board.read(slot, tag)
-                if isinstance(top, Miss):
-                    row.flags = [top.name]
-                else:
-                    _fill(row, top, ReferenceRow.COPIED)
-                    row.version, row.age_ms = top.version, _age_ms(now_ns, top.recv_ns)
-                    row.flags = _flags(top, found)
-                derived = features.read(slot, tag)
-                if not isinstance(derived, Miss):
-                    row.sigma_e9, row.sample_count = derived.sigma_e9, derived.sample_count
+                cache = BNCache(found, listed.id, slot, clock=self._latest_ns)
+                top, row.version = cache.get_latest()
+                row.flags = _flags(top, row.version)
+                row.age_ms = cache.get_age_ms(now_ns // NS_PER_MS)
+                if top is not None:
+                    row.bid_px_e9, row.bid_qty_e9 = top.best_bid_px_e9, top.best_bid_qty_e9
+                    row.ask_px_e9, row.ask_qty_e9 = top.best_ask_px_e9, top.best_ask_qty_e9
+                    row.sigma_e9, row.sample_count = top.ewma_vol_1s_e9, top.sample_count
                 yield row
+
+    def _depths(self, now_ns: int) -> Iterator[DepthRow]:
+        for role, store in self._stores.items():
+            witness = store.witness(now_ns)
+            for token in store.tokens():
+                sight = store.look(token)
+                if sight is None:
+                    continue
+                book, trust = judge(sight, FAST15M, now_ns, witness)
+                row = DepthRow(feed=role, token=token, trust=trust.name)
+                row.is_ready = store.is_ready(token)
+                row.sequence, row.update_count = store.sequence(token), store.update_count(token)
+                if book is not None:
+                    row.age_ms = _age_ms(now_ns, book.recv_ns)
+                    row.bid_count, row.ask_count = book.bid_count, book.ask_count
+                yield row
+
+    def _latest_ns(self) -> int:
+        """How late what is found may be: no record of the future is new."""
+        return self._now_ns + SURVEY_NS
 
     def _quotes(self, now_ns: int) -> Iterator[QuoteRow]:
         for role, wish in self._rows("strategy.", "quotes"):
@@ -265,12 +295,20 @@ def _state(found: ReaderSegment) -> str:
     return state.name if state is not None else "NEW"
 
 
-def _flags(record: Snapshot, found: ReaderSegment) -> list[str]:
-    """Name the flags; a record of an older incarnation is WARMUP whatever it says."""
-    flags = Flag(record.flags)
-    if record.incarnation != found.incarnation:
-        flags |= Flag.WARMUP
-    return [str(flag.name) for flag in Flag if flag in flags]
+def _flags(top: PMBookSnapshot | BNSnapshot | None, version: int) -> list[str]:
+    """Name the flags, or say why there is nothing."""
+    if top is None:
+        return [Miss.OTHER_TAG.name if version else Miss.NEVER.name]
+    return [str(flag.name) for flag in Flag if top.flags & flag]
+
+
+def _fill_book(row: BookRow, top: PMBookSnapshot) -> None:
+    for name, side in (("yes", top.yes_top), ("no", top.no_top)):
+        if side is not None:
+            for field in side.__struct_fields__:
+                setattr(row, f"{name}_{field}", getattr(side, field))
+    row.disagrees = list(top.combined.disagrees)
+    row.last_px_e9, row.tick_e9 = top.last_px_e9, top.tick_e9
 
 
 def _word(kind: type[IntEnum], number: int) -> str:

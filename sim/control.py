@@ -4,7 +4,8 @@ GET tells what is played, who is connected and what was counted. POST takes one 
 such as `{"fault": "freeze", "channel": "polymarket"}`:
 
     drop       end all connections; `code` 0 without a word, else with that close code
-    freeze     send no more market data, but answer PING; `thaw` ends it, what was missed is lost
+    freeze     send no more market data, but answer PING; `thaw` ends it, what was missed is lost;
+               with `tokens` (polymarket) only what is about them, whole books too, is not sent
     mute       answer nothing more either, not even pings; `thaw` ends it
     refuse     refuse newcomers for `seconds`, with HTTP `code`; 0 resets the connection
     garbage    send `count` frames of each of `kinds` (sim/garbage.py)
@@ -52,6 +53,17 @@ class Command(Struct, frozen=True, forbid_unknown_fields=True):
     kinds: tuple[str, ...] = garbage.KINDS
     ms: Annotated[int, Meta(ge=0, le=600_000)] = 0
     seconds: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    tokens: tuple[str, ...] = ()
+
+    def fault_of_words(self) -> str | None:
+        """Say which words do not go together; None where they do."""
+        for kind in self.kinds:
+            if kind not in garbage.KINDS:
+                return f"{kind} is none of {', '.join(garbage.KINDS)}"
+        if self.tokens and (self.fault not in ("freeze", "thaw") or self.channel != "polymarket"):
+            return "tokens: only freeze and thaw on the channel polymarket know them"
+        return None
+
     stream: Annotated[str, Meta(max_length=80)] = ""
 
 
@@ -81,9 +93,8 @@ class Control:
         """Do what a command says; 400 with the reason where it makes no sense."""
         try:
             command = msgspec.json.decode(await request.read(), type=Command)
-            for kind in command.kinds:
-                if kind not in garbage.KINDS:
-                    raise msgspec.ValidationError(f"{kind} is none of {', '.join(garbage.KINDS)}")
+            if (fault := command.fault_of_words()) is not None:
+                raise msgspec.ValidationError(fault)
         except msgspec.DecodeError as error:  # A ValidationError is one too.
             return json_response({"error": str(error)}, status=400)
         done = await self.do(command, time.monotonic_ns())
@@ -106,6 +117,8 @@ async def _apply(command: Command, channel: Channel, now_ns: int) -> int:
     match command.fault:
         case "drop":
             return await channel.drop(command.code, "dropped")
+        case "freeze" | "thaw" if command.tokens:
+            faults.freeze_topics(command.tokens, command.fault == "freeze")
         case "freeze":
             faults.freeze()
         case "mute":
@@ -113,6 +126,7 @@ async def _apply(command: Command, channel: Channel, now_ns: int) -> int:
             faults.is_mute = True
         case "thaw":
             faults.freeze(False)
+            faults.freeze_topics(faults.frozen_topics, False)
             faults.is_mute = False
         case "refuse":
             faults.refuse(command.code, now_ns, int(command.seconds * 1e9))

@@ -41,6 +41,8 @@ class Faults(Generic[TargetT]):
     def clear(self) -> None:
         """End every fault but what is held: that comes with the next `due`."""
         self.is_frozen = False
+        self.frozen_topics: frozenset[str] = frozenset()
+        """What a channel may carry anything but; its own words for it, such as tokens."""
         self.is_mute = False
         self.lose_count = 0
         self.twice_count = 0
@@ -59,6 +61,12 @@ class Faults(Generic[TargetT]):
         """Stop sending while answers go on; or go on, with what was missed lost for good."""
         self.is_frozen = is_frozen
         self._settle()
+
+    def freeze_topics(self, topics: Iterable[str], is_frozen: bool = True) -> None:
+        """Stop sending what is about these alone, which the channel itself cuts out; or go on."""
+        self.frozen_topics = (
+            self.frozen_topics.union(topics) if is_frozen else self.frozen_topics.difference(topics)
+        )
 
     def lose(self, count: int) -> None:
         """Lose the next `count` frames."""

@@ -42,7 +42,60 @@ _NUMBERS = frozenset(_NUMBER_NAMES.split())
 def _numbers(sample: bytes, text: str) -> bytes:
     """Put `text` in the place of every price and size."""
     changed = _leaves(json.loads(sample), lambda name, value: text if name in _NUMBERS else value)
-    return json.dumps(changed, separators=(",", ":")).encode()
+    return _dump(changed)
+
+
+_PRICES = frozenset(
+    ["price", "best_bid", "best_ask", "b", "a", "p", "value", "full_accuracy_value"]
+)
+_TIMES = frozenset(["timestamp", "ts", "E", "T", "u"])
+_NAMES = frozenset(["market", "s", "symbol"])
+_SWAPPED = {"bids": "asks", "best_bid": "best_ask", "b": "a"}
+_SWAPPED |= {ask: bid for bid, ask in _SWAPPED.items()}
+AHEAD = 3_600_000
+"""An hour in milliseconds; and more ids than a venue gives in one."""
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _off_grid(sample: bytes) -> bytes:
+    """Put a price that no tick of a venue has in the place of every price."""
+    loaded = json.loads(sample)
+    return _dump(_leaves(loaded, lambda name, value: "0.4567891" if name in _PRICES else value))
+
+
+def _crossed(value: object) -> object:
+    """Give bids the name of asks, and asks that of bids."""
+    if isinstance(value, dict):
+        return {_SWAPPED.get(key, key): _crossed(item) for key, item in value.items()}
+    return [_crossed(item) for item in value] if isinstance(value, list) else value
+
+
+def _nameless(value: object) -> object:
+    """Leave out whose data it is, but for the tokens."""
+    if isinstance(value, dict):
+        return {key: _nameless(item) for key, item in value.items() if key not in _NAMES}
+    return value
+
+
+def _ahead(sample: bytes) -> bytes:
+    """Stamp it an hour later."""
+
+    def change(name: str, value: object) -> object:
+        if name not in _TIMES or isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.isdigit():
+            return str(int(value) + AHEAD)
+        return value + AHEAD if isinstance(value, int) else value
+
+    return _dump(_leaves(json.loads(sample), change))
+
+
+def _twice(sample: bytes) -> bytes:
+    """Let every key stand twice, first with a wrong number."""
+    return _numbers(sample, "0.5")[:-1] + b"," + sample[1:]
 
 
 _KEPT = frozenset(("asset_id", "market", "event_type", "s", "e", "symbol"))
@@ -56,7 +109,7 @@ def _wrong_types(sample: bytes) -> bytes:
             return value
         return {"value": value} if isinstance(value, str) else [value]
 
-    return json.dumps(_leaves(json.loads(sample), change), separators=(",", ":")).encode()
+    return _dump(_leaves(json.loads(sample), change))
 
 
 def _padded(sample: bytes, size: int) -> bytes:
@@ -80,6 +133,11 @@ _MAKERS: dict[str, Callable[[bytes], Garbage]] = {
     "negative": lambda s: Garbage(_numbers(s, "-0.5"), TEXT, True),
     "absurd": lambda s: Garbage(_numbers(s, "9" * 40), TEXT, True),
     "exponent": lambda s: Garbage(_numbers(s, "1e308"), TEXT, True),
+    "off_grid": lambda s: Garbage(_off_grid(s), TEXT, True),
+    "crossed": lambda s: Garbage(_dump(_crossed(json.loads(s))), TEXT, True),
+    "nameless": lambda s: Garbage(_dump(_nameless(json.loads(s))), TEXT, True),
+    "ahead": lambda s: Garbage(_ahead(s), TEXT, True),
+    "twice": lambda s: Garbage(_twice(s), TEXT, True),
     "unknown_type": lambda _: Garbage(b'{"event_type":"quantum_leap","e":"leap"}', TEXT, True),
     # Last: when all kinds are sent, this one ends the connection.
     "oversize": lambda s: Garbage(_padded(s, OVERSIZE_BYTES), TEXT, False),

@@ -12,7 +12,7 @@ It keeps no books: the source does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import orjson
@@ -41,6 +41,21 @@ def event_type(payload: bytes) -> bytes:
         return b""
     start = payload.find(b'"', at + len(_EVENT_KEY)) + 1
     return payload[start : payload.find(b'"', start)]
+
+
+def without(payload: bytes, tokens: Collection[str]) -> bytes:
+    """Cut out of a frame what is about some tokens; empty where nothing is left."""
+    told = orjson.loads(payload)
+    kept = []
+    for event in told if isinstance(told, list) else [told]:
+        changes = event.get("price_changes")
+        if changes is not None:
+            event["price_changes"] = [one for one in changes if one["asset_id"] not in tokens]
+        if event.get("asset_id") not in tokens and event.get("price_changes") != []:
+            kept.append(event)
+    if not kept:
+        return b""
+    return orjson.dumps(kept if isinstance(told, list) else kept[0])
 
 
 class _Subscription:
@@ -130,7 +145,8 @@ class PolymarketChannel(Channel):
         subscription.tokens.update(added)
         self._targets.clear()
         if added and is_dumped and len(subscription.tokens) <= DUMP_TOKENS_MAX:
-            books = [book for token in added if (book := self._book_of(token)) is not None]
+            told = [token for token in added if token not in self.faults.frozen_topics]
+            books = [book for token in told if (book := self._book_of(token)) is not None]
             self.emit((client,), encode(b"[" + b",".join(books) + b"]\n"))
 
     def publish(self, frame: SimFrame) -> None:
@@ -139,7 +155,13 @@ class PolymarketChannel(Channel):
         kind = event_type(frame.payload)
         targets = self._wanting(() if kind == b"new_market" else frame.key, kind in _EXTRA_EVENTS)
         if targets:
-            self.emit(targets, encode(frame.payload))
+            payload = frame.payload
+            frozen = self.faults.frozen_topics
+            if frozen and not frozen.isdisjoint(frame.key):
+                payload = b"" if frozen.issuperset(frame.key) else without(payload, frozen)
+                self.tally.frames_withheld += not payload
+            if payload:
+                self.emit(targets, encode(payload))
 
     def _wanting(self, tokens: tuple[str, ...], is_extra: bool) -> Sequence[Client]:
         """Give who wants these tokens, in the order they came; no tokens: whoever wants extras."""

@@ -28,6 +28,7 @@ from sim.frames import BOLT_TWAP, PM_MARKET, SimFrame
 from sim.polybolt import PolyBoltChannel
 from sim.polymarket_rest import PolymarketRest
 from sim.polymarket_ws import PolymarketChannel
+from sim.pricer import Pricer
 from sim.replay import ReplaySource
 from sim.source import Json, Source
 
@@ -37,7 +38,7 @@ DRAIN_BYTES = 256 << 10
 """Unread bytes of its slowest client at which a drained replay waits."""
 DRAIN_BATCH = 64
 _KEEP_ALIVE_NS = NS // 4
-_REST_PATHS = ("/polymarket/gamma/", "/polymarket/clob/", "/binance/api/")
+_REST_PATHS = ("/polymarket/gamma/", "/polymarket/clob/", "/binance/api/", "/pricer/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class SimServer:
         app.router.add_get("/binance/ws/{streams:.*}", self.binance.handle)
         PolymarketRest(self.source, self._wall_ns).add_routes(app)
         BinanceRest(self.source).add_routes(app)
+        Pricer(self.source, self._wall_ns).add_routes(app)
         by_name = {channel.name: channel for channel in self._channels}
         Control(by_name, self._rest_faults, self.describe).add_routes(app)
         return app

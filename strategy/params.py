@@ -14,7 +14,7 @@ from host.settings import Config
 from strategy.market_maker import MakerParams
 from strategy.quoting import QuoteParams
 from strategy.reference import BasisParams
-from strategy.tick import RunMode
+from strategy.strategy_cache import RunMode
 from venue.decimals import E9, parse_e9
 
 _NS = 1_000_000_000
@@ -37,6 +37,9 @@ class StrategyParams:
     interval_ns: int
     bell_interval_ns: int | None
     """Least time between two runs on a bell; None where bells do not matter."""
+    has_warmup: bool
+    warmup_timeout_ns: int
+    warmup_fraction: float
 
 
 def strategy_params(config: Config) -> StrategyParams:
@@ -53,6 +56,8 @@ def strategy_params(config: Config) -> StrategyParams:
             sd_floor_bps=told.basis_sd_floor_bps,
             sd_max_bps=told.basis_sd_max_bps,
             age_s_max=told.basis_age_s_max,
+            sd_unknown_bps=told.basis_sd_unknown_bps,
+            fade_s=told.basis_fade_s,
         ),
         book_policy=POLICIES[told.book_policy],
         reference_policy=POLICIES[told.reference_policy],
@@ -60,6 +65,9 @@ def strategy_params(config: Config) -> StrategyParams:
         features_age_ns_max=told.features_age_ms_max * _MS,
         interval_ns=round(_NS / told.rate_hz),
         bell_interval_ns=told.bell_interval_ms_min * _MS if told.trigger == "bell" else None,
+        has_warmup=config.book_store.enabled,
+        warmup_timeout_ns=config.book_store.warmup_timeout_ms * _MS,
+        warmup_fraction=config.book_store.warmup_min_ready_fraction,
     )
 
 

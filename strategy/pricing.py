@@ -39,6 +39,10 @@ class Phase(IntEnum):
     OVER = 4
 
 
+FAR, STRIKING, OPEN, CLOSING, OVER = Phase
+"""The same as plain names: looking a member up costs more than comparing with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """When a market is decided, in wall-clock nanoseconds.
@@ -63,12 +67,12 @@ class Window:
         """Say where the window stands at a time."""
         at = wall_ns + self.lag_ns
         if at >= self.end_ns:
-            return Phase.OVER
+            return OVER
         if at > self.end_ns - self.twap_ns:
-            return Phase.CLOSING
+            return CLOSING
         if at >= self.start_ns:
-            return Phase.OPEN
-        return Phase.STRIKING if at >= self.start_ns - self.twap_ns else Phase.FAR
+            return OPEN
+        return STRIKING if at >= self.start_ns - self.twap_ns else FAR
 
     def averaging(self, wall_ns: int) -> tuple[int, int] | None:
         """Return from and to when prices already belong to the average that is being formed.
@@ -76,9 +80,9 @@ class Window:
         None while no average is being formed, or none of it is known.
         """
         phase = self.phase(wall_ns)
-        if phase not in (Phase.STRIKING, Phase.CLOSING, Phase.OVER) or not self.twap_ns:
+        if phase not in (STRIKING, CLOSING, OVER) or not self.twap_ns:
             return None
-        edge = self.start_ns if phase is Phase.STRIKING else self.end_ns
+        edge = self.start_ns if phase is STRIKING else self.end_ns
         since = edge - self.twap_ns - self.lag_ns
         until = min(wall_ns, edge - self.lag_ns)
         return (since, until) if until > since else None
@@ -113,7 +117,7 @@ def outlook(
     w = _seconds(window.twap_ns)
     tau = _seconds(window.end_ns - wall_ns - window.lag_ns)
     length = _seconds(window.end_ns - window.start_ns)
-    if phase in (Phase.FAR, Phase.STRIKING):
+    if phase in (FAR, STRIKING):
         # r: how much of the strike's average is still to come; all of it while FAR.
         r = min(tau - length, w)
         mean = 0.0
@@ -125,7 +129,7 @@ def outlook(
         return Outlook(mean, sigma * sigma * (length - 2 * w / 3 + r - known))
     if strike is None:
         return None
-    if phase is Phase.OPEN:
+    if phase is OPEN:
         return Outlook(reference - strike, sigma * sigma * (tau - 2 * w / 3))
     if average is None or not w:
         return None

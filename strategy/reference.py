@@ -109,13 +109,16 @@ class BasisParams:
 
     `half_life_s`: memory of the average. `sd_floor_bps`: the least that is reckoned with.
     `sd_max_bps`: the most at which it still is a basis. `age_s_max`: how old the newest settlement
-    point may be.
+    point may be. `sd_unknown_bps`: what is reckoned with where nothing tells it, 0 for never;
+    `fade_s`: how long it takes for what an older price told to be worth no more than that.
     """
 
     half_life_s: float
     sd_floor_bps: float
     sd_max_bps: float
     age_s_max: float
+    sd_unknown_bps: float
+    fade_s: float
 
 
 class BasisTracker:
@@ -131,6 +134,8 @@ class BasisTracker:
         self._spread = 0.0
         self._guessed = 0.0
         self._price = 0.0
+        self._basis: Basis | None = None
+        """The estimate as of the newest point; None where it is too rough."""
         self.newest_s = 0
         """Second of the last settlement point taken; 0 before any."""
 
@@ -155,12 +160,30 @@ class BasisTracker:
             self._value += (1.0 - keep) * away
             self._spread = keep * (self._spread + (1.0 - keep) * away * away)
         self.newest_s = point_s
+        variance = self._variance()
+        most = self._params.sd_max_bps * 1e-4 * self._price
+        self._basis = Basis(self._value, variance) if variance <= most * most else None
+
+    def is_followed(self, wall_s: float) -> bool:
+        """Whether there are points, and the newest is young."""
+        return bool(self.newest_s) and wall_s - self.newest_s <= self._params.age_s_max
 
     def basis(self, wall_s: float) -> Basis | None:
         """Return the estimate; None before any, when it is too old, or where it is too rough."""
-        if not self.newest_s or wall_s - self.newest_s > self._params.age_s_max:
+        return self._basis if self.is_followed(wall_s) else None
+
+    def aged(self, wall_s: float) -> Basis | None:
+        """Return the last estimate however old, less sure with every second; None before any.
+
+        Its variance grows evenly, by that of an unknown basis in `fade_s`, and not beyond it.
+        """
+        unknown = self._params.sd_unknown_bps * 1e-4 * self._price
+        if not self.newest_s or not unknown:
             return None
+        share = max(wall_s - self.newest_s, 0.0) / self._params.fade_s
+        variance = self._variance() + share * unknown * unknown
+        return Basis(self._value, min(variance, unknown * unknown))
+
+    def _variance(self) -> float:
         floor = self._params.sd_floor_bps * 1e-4 * self._price
-        most = self._params.sd_max_bps * 1e-4 * self._price
-        variance = self._spread + self._guessed + floor * floor
-        return Basis(self._value, variance) if variance <= most * most else None
+        return self._spread + self._guessed + floor * floor

@@ -1,35 +1,46 @@
 """The strategy process: what a run is, when it is due, and what becomes of it.
 
-    feeds' and executor's memory -> Inputs.look -> clock -> gate, views -> StrategyCache
-        -> market_maker.decide, one market after the other -> quotes board -> bell
+    feeds' and executor's memory -> Inputs.look -> clock -> gate, views -> TickManager: frozen in
+        the StrategyCache, threats, signals, plan -> quotes board -> bell
 
 A run reads each input once, decides on what it froze, publishes, and forgets. Inputs may be
 missing, die, or be replaced at any time: then the markets concerned are withheld with their reason,
-and nothing else happens. The invariant: what is wanted of a market was decided in the last run, and
-a market that the feed lists no longer was withdrawn.
+and nothing else happens. A fault of the strategy's own withdraws everything and ends the process.
+The invariant: what is wanted of a market was decided in the last run, and a market that the feed
+lists no longer was withdrawn.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from cache.counters import Counter, Histogram
 from cache.gate import Witness
+from cache.instruments import Pair
 from cache.layout import TARGET_QUOTES, BoardSpec, Reason, tag_of
 from cache.liveness import Liveness
 from cache.segment import ReaderSegment, WriterSegment
 from host.clock import NS_PER_S, monotonic_ns, wall_ns
 from host.idle import IdleStrategy
 from host.log import get_log
-from strategy.inputs import Inputs, MarketFeed, ReferenceFeed
+from strategy.inputs import Inputs, Look, MarketFeed, ReferenceFeed
 from strategy.link import Link
-from strategy.market_maker import decide
+from strategy.market_maker import (
+    NOTHING,
+    VIEWS,
+    MakerPlanner,
+    SignalWorker,
+    ThreatWorker,
+    nothing,
+)
 from strategy.params import StrategyParams
-from strategy.quoting import TwoSided
 from strategy.slots import QuoteSlots
-from strategy.strategy_cache import StrategyCache
-from strategy.tick import RunAnchor, TargetQuotes, View, record_values
-from strategy.views import ViewBuilder, Witnesses
+from strategy.strategy_cache import RunAnchor, StrategyCache
+from strategy.tick import Market, TargetQuotes, View, record_values
+from strategy.tick_manager import TickManager
+from strategy.views import Own, ViewBuilder, Witnesses
+from strategy.warming import Admissions
 
 BLIND_NS = NS_PER_S
 """After the host slept nothing is quoted for so long: the feeds have to notice it too."""
@@ -45,7 +56,7 @@ _RESTING = frozenset(
     {
         Reason.NO_MARKET, Reason.NO_BOOK, Reason.NO_REFERENCE, Reason.NO_STRIKE,
         Reason.NO_VOLATILITY, Reason.NO_POSITION, Reason.UNTRUSTED_BOOK,
-        Reason.UNTRUSTED_REFERENCE, Reason.OUTSIDE_WINDOW,
+        Reason.UNTRUSTED_REFERENCE, Reason.OUTSIDE_WINDOW, Reason.WARMING_UP, Reason.DISABLED,
     }
 )  # fmt: skip
 """Reasons that need an input to go away; but for a window's time, which may be late to begin."""
@@ -55,6 +66,8 @@ _PASSING = (Reason.LIMIT, Reason.NO_EDGE)
 
 _UNTRUSTED = (Reason.UNTRUSTED_BOOK, Reason.UNTRUSTED_REFERENCE)
 """Reasons that may come and go with each stall of a feed; told as a fault, which collapses."""
+
+_HALTED = Reason.HALTED
 
 log = get_log("strategy")
 
@@ -78,10 +91,6 @@ class SleepUntilDue(IdleStrategy):
             time.sleep(left_ns / NS_PER_S)
 
 
-def _nothing(reason: Reason) -> TargetQuotes:
-    return TargetQuotes(reason, TwoSided(), 0)
-
-
 class StrategyRunner:
     """The role `strategy.<id>`."""
 
@@ -97,11 +106,20 @@ class StrategyRunner:
             segment.board("quotes"), segment.counters, valid_ns=params.maker.valid_ns
         )
         self._builder = ViewBuilder(params)
-        self._cache = StrategyCache()
+        self._admissions = Admissions(params, segment.counters)
+        self._ticks = TickManager(
+            StrategyCache(params.strategy_id, params.mode),
+            (ThreatWorker(params.maker), SignalWorker(params.maker)),
+            MakerPlanner(params.maker),
+            publish=self._decided,
+            withdraw=self._broken_off,
+        )
         self._reasons: dict[int, Reason] = {}
         self._live: frozenset[int] | None = None
         """Markets of the last run; None where something else withdrew quotes since."""
-        self._run_id = 0
+        self._has_rest = False
+        self._incarnation = segment.incarnation
+        self._run_count = 0
         self._due_ns = 0
         self._ran_ns = 0
         self._rest_ns = 0
@@ -180,63 +198,79 @@ class StrategyRunner:
             _witness(self._inputs.reference_feed, look.reference_link_ns, anchor.now_ns),
         )
         self._counters.add(Counter.strategy_ticks_run)
+        self._admissions.take(look, witnesses.market, anchor)
+        live = frozenset(look.markets)
+        self._has_rest = True
+        self._ticks.run(anchor, self._freeze(look, anchor, witnesses, live))
+        if live != self._live:
+            self._withdraw_gone(live, anchor)
+            self._live = live
+        self._rest_ns = REST_NS if self._has_rest else 0
+
+    def _freeze(
+        self, look: Look, anchor: RunAnchor, witnesses: Witnesses, live: frozenset[int]
+    ) -> Iterator[tuple[str, View]]:
+        """Give the inputs of the run: the view of each market that has a slot for its quotes."""
+        standing, admit = self._slots.standing, self._admissions.of
         is_blind = anchor.now_ns < self._blind_ns
         is_told = self._inputs.account.liveness(anchor.now_ns) is Liveness.LIVE
-        live = frozenset(look.markets)
-        has_rest = True
-        views = self._builder.build(look, anchor, witnesses, self._slots.standing())
-        with self._cache.run(anchor) as run:
-            for tag, view in views:
-                run.freeze(tag, view)
-                if not self._slots.claim(tag, anchor.now_ns, live=live):
-                    continue
-                net_e9 = self._net_e9(tag, view) if is_told else None
-                target = decide(view, net_e9, self._params.maker, anchor.now_ns)
-                if is_blind:
-                    target = _nothing(Reason.HALTED)
-                if target.quotes.is_empty:
-                    self._counters.add(Counter.strategy_quotes_withheld)
-                    has_rest = has_rest and target.reason in _RESTING
-                else:
-                    has_rest = False
-                self._offer(tag, target, view, net_e9)
-            if live != self._live:
-                self._withdraw_gone(live, anchor)
-                self._live = live
-        self._rest_ns = REST_NS if has_rest else 0
+
+        def own(market: Market, pair: Pair) -> Own:
+            return (
+                standing(market.tag),
+                self._net_e9(market, anchor) if is_told else None,
+                _HALTED if is_blind else admit(pair),
+            )
+
+        for view in self._builder.build(look, anchor, witnesses, own):
+            if self._slots.claim(view.tag, anchor.now_ns, live=live):
+                yield VIEWS, view
+
+    def _decided(self, decision: tuple[View, TargetQuotes]) -> None:
+        """Take a decision of the planner."""
+        view, target = decision
+        if target.quotes.is_empty:
+            self._counters.add(Counter.strategy_quotes_withheld)
+            self._has_rest = self._has_rest and target.reason in _RESTING
+        else:
+            self._has_rest = False
+        self._offer(view.tag, target, view)
+
+    def _broken_off(self) -> None:
+        """Want nothing: a worker raised. The fault goes on and ends the process."""
+        log.error("run_broken_off", run=self._run_count)
+        self._withdraw(Reason.HALTED)
 
     def _withdraw_gone(self, live: frozenset[int], anchor: RunAnchor) -> None:
         """Want nothing, once, of markets that are listed no longer."""
         for tag in self._slots.tags - live:
             if self._reasons.get(tag) is not Reason.NO_MARKET:
-                self._offer(tag, _nothing(Reason.NO_MARKET), _empty_view(anchor), None)
+                self._offer(tag, nothing(Reason.NO_MARKET), _empty_view(anchor))
         for tag in self._reasons.keys() - self._slots.tags:
             del self._reasons[tag]
 
     def _anchor(self) -> RunAnchor:
-        self._run_id += 1
+        self._run_count += 1
         return RunAnchor(
             now_ns=monotonic_ns(),
             wall_ns=wall_ns(),
-            run_id=self._run_id,
+            run_id=f"{self._incarnation}-{self._run_count}",
             strategy_id=self._params.strategy_id,
             mode=self._params.mode,
         )
 
-    def _net_e9(self, tag: int, view: View) -> int | None:
+    def _net_e9(self, market: Market, anchor: RunAnchor) -> int | None:
         """Return the net position, as far as the executor, which lives, can say so."""
-        account = self._inputs.account.boards
-        window = view.market.window if view.market is not None else None
+        account, window = self._inputs.account.boards, market.window
         if account is None or window is None:
             return None
         # When this market could first have been quoted, on the monotonic clock.
         first_ns = window.start_ns - self._params.maker.open_before_ns
-        since_ns = first_ns - view.anchor.wall_ns + view.anchor.now_ns
-        return account.net_e9(tag, since_ns)
+        return account.net_e9(market.tag, first_ns - anchor.wall_ns + anchor.now_ns)
 
-    def _offer(self, tag: int, target: TargetQuotes, view: View, net_e9: int | None) -> None:
+    def _offer(self, tag: int, target: TargetQuotes, view: View) -> None:
         """Publish a decision if that is due, and ring: an executor need not wait for the others."""
-        now_ns = monotonic_ns()
+        now_ns, net_e9 = monotonic_ns(), view.net_e9
         is_news = self._slots.is_news(tag, target)
         if not is_news and not self._slots.must_renew(tag, target, net_e9, now_ns):
             return
@@ -274,11 +308,11 @@ class StrategyRunner:
         anchor = self._anchor()
         self._live = None
         for tag in self._slots.tags:
-            self._offer(tag, _nothing(reason), _empty_view(anchor), None)
+            self._offer(tag, nothing(reason), _empty_view(anchor))
 
 
 def _empty_view(anchor: RunAnchor) -> View:
-    return View(anchor, None, None, None, None, None, None, TwoSided())
+    return View(0, anchor, None, None, None, None, None, None, NOTHING, None, Reason.QUOTING)
 
 
 def _witness(link: Link[MarketFeed] | Link[ReferenceFeed], link_ns: int, now_ns: int) -> Witness:

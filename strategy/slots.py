@@ -16,6 +16,8 @@ from cache.layout import next_generation
 from strategy.quoting import TwoSided
 from strategy.tick import TargetQuotes
 
+_NONE = TwoSided()
+
 RENEW_NS_MAX = 1_000_000_000
 """However long quotes hold, and even where there are none, the record is this fresh."""
 
@@ -62,13 +64,10 @@ class QuoteSlots:
         """Markets that have a slot."""
         return frozenset(self._by_tag)
 
-    def standing(self) -> dict[int, TwoSided]:
-        """The quotes that rest, by market, as far as this process decided them."""
-        return {
-            tag: slot.target.quotes
-            for tag, slot in self._by_tag.items()
-            if slot.target is not None and not slot.target.quotes.is_empty
-        }
+    def standing(self, tag: int) -> TwoSided:
+        """The quotes that rest in a market, as far as this process decided them."""
+        slot = self._by_tag.get(tag)
+        return slot.target.quotes if slot is not None and slot.target is not None else _NONE
 
     def claim(self, tag: int, now_ns: int, *, live: frozenset[int]) -> bool:
         """Give a market a slot if it has none; False, and counted, when all are `live` markets'."""

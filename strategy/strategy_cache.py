@@ -1,59 +1,202 @@
-"""The point-in-time store of one strategy run: views frozen under an anchor, cleared at its end.
+"""The point-in-time store of one strategy run: DTOs under keys, frozen under an anchor.
 
-Whatever works within a run (today the maker, later signals and threats) reads the views from here
-and never the boards, so all of them decide on the same instant. One market is frozen once a run;
-freezing it again, or reading outside a run, is our fault and raises.
+    empty -> start_run() -> set_dto, get_dtos, has_dto, get_run_anchor -> clear() -> empty
+
+Whatever works within a run (signals, threats, the planner) is given this store, reads from it and
+never from the boards: so all of them decide on the same instant. A DTO is a frozen msgspec Struct,
+and what is handed out is a list of its own: nothing that a worker does to it changes the store. The
+tick manager starts and clears runs; workers take an `IStrategyCache`, so that a test hands them
+another one.
+
+The invariant: between runs there is nothing to be read, and what was refused changed nothing. It
+reads no clock and does no I/O. One cache belongs to one thread. Pure.
 """
 
 from __future__ import annotations
 
-from types import TracebackType
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Protocol, TypeVar, runtime_checkable
 
-from strategy.tick import RunAnchor, View
+from msgspec import Struct
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+StrategyCacheType = dict[str, list[Struct]]
+"""What holds the DTOs of a run, by key; whoever starts the run owns it."""
+
+T = TypeVar("T", bound=Struct)
+
+
+class CacheNotConfiguredError(RuntimeError):
+    """The cache was used outside a run, or a run was to begin at no time."""
+
+
+class InvalidDTOTypeError(TypeError):
+    """A DTO is of another type than was asked for."""
+
+
+class CacheAlreadyConfiguredError(ValueError):
+    """A run was to begin inside another."""
+
+
+class RunMode(Enum):
+    """What becomes of the quotes."""
+
+    LIVE = "live"
+    PAPER = "paper"
+    REPLAY = "replay"
+    BACKTEST = "backtest"
+
+
+class RunAnchor(Struct, frozen=True):
+    """When, and by whom, a run was frozen.
+
+    `now_ns` is CLOCK_MONOTONIC, read after the boards: 0 where a run is on no such clock, and then
+    no record is ever fresh. `wall_ns` counts from 1970, UTC. `run_id` is unique to the run.
+    """
+
+    now_ns: int
+    wall_ns: int
+    run_id: str
+    strategy_id: str
+    mode: RunMode
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was, in UTC, to the microsecond."""
+        return _EPOCH + timedelta(microseconds=self.wall_ns // 1_000)
+
+
+@runtime_checkable
+class IStrategyCache(Protocol):
+    """What a worker may ask of the cache of its run."""
+
+    def start_run(self, tick_cache: StrategyCacheType, timestamp: datetime | RunAnchor) -> None: ...
+
+    def get_run_anchor(self) -> RunAnchor: ...
+
+    def set_dto(self, key: str, dto: Struct) -> None: ...
+
+    def get_dtos(self, key: str, dto_type: type[T]) -> list[T]: ...
+
+    def has_dto(self, key: str) -> bool: ...
+
+    def clear(self) -> None: ...
 
 
 class StrategyCache:
-    """The views of the run that is on; empty between runs. Belongs to one thread."""
+    """The cache of one strategy. `strategy_id` and `mode` are for runs begun at a plain time."""
 
-    def __init__(self) -> None:
-        self._anchor: RunAnchor | None = None
-        self._views: dict[int, View] = {}
+    def __init__(self, strategy_id: str = "", mode: RunMode = RunMode.BACKTEST) -> None:
+        self._strategy_id = strategy_id
+        self._mode = mode
+        self._run_count = 0
+        self._frozen_types: set[type] = set()
+        self._current_cache: StrategyCacheType | None = None
+        self._current_anchor: RunAnchor | None = None
 
-    def run(self, anchor: RunAnchor) -> StrategyCache:
-        """Open a run, for a `with`: whatever happens in it, its views are gone at the end."""
-        assert self._anchor is None, f"run {anchor.run_id} began inside another"
-        self._anchor = anchor
-        return self
+    def start_run(self, tick_cache: StrategyCacheType, timestamp: datetime | RunAnchor) -> None:
+        """Begin a run that keeps its DTOs in `tick_cache`; a time without a zone is UTC.
 
-    def __enter__(self) -> StrategyCache:
-        return self
+        Raises CacheAlreadyConfiguredError inside a run, CacheNotConfiguredError for what is no
+        time, TypeError for what cannot hold DTOs.
+        """
+        if self._current_cache is not None:
+            raise CacheAlreadyConfiguredError(
+                f"run {self.get_run_anchor().run_id} is on: call clear() before the next start"
+            )
+        if not isinstance(tick_cache, dict):
+            raise TypeError(f"tick_cache must be a dict of lists, got {type(tick_cache).__name__}")
+        for key, held in tick_cache.items():
+            if not isinstance(held, list):
+                raise TypeError(
+                    f"tick_cache must hold lists, got {type(held).__name__} for key {key!r}"
+                )
+        self._current_anchor = self._anchor(timestamp)
+        self._current_cache = tick_cache
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._anchor = None
-        self._views.clear()
+    def _anchor(self, timestamp: datetime | RunAnchor) -> RunAnchor:
+        if isinstance(timestamp, RunAnchor):
+            return timestamp
+        if not isinstance(timestamp, datetime):
+            raise CacheNotConfiguredError(
+                "Cannot start a run: timestamp must be a datetime or a RunAnchor, got "
+                f"{type(timestamp).__name__}"
+            )
+        aware = timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp
+        self._run_count += 1
+        return RunAnchor(
+            now_ns=0,
+            wall_ns=(aware - _EPOCH) // timedelta(microseconds=1) * 1_000,
+            run_id=str(self._run_count),
+            strategy_id=self._strategy_id,
+            mode=self._mode,
+        )
 
-    @property
-    def anchor(self) -> RunAnchor:
-        assert self._anchor is not None, "no run is on"
-        return self._anchor
+    def get_run_anchor(self) -> RunAnchor:
+        """Return the anchor of the run. Raises CacheNotConfiguredError outside one."""
+        if self._current_anchor is None:
+            raise _not_configured("get the RunAnchor")
+        return self._current_anchor
 
-    def freeze(self, tag: int, view: View) -> None:
-        """Keep a market's view for this run."""
-        assert view.anchor is self._anchor, "the view was frozen under another anchor"
-        assert tag not in self._views, f"market {tag:#x} is frozen already"
-        self._views[tag] = view
+    def set_dto(self, key: str, dto: Struct) -> None:
+        """Keep a DTO under a key, behind those that are there.
 
-    def view(self, tag: int) -> View:
-        """Return a market's view. Raises KeyError for one that was not frozen."""
-        assert self._anchor is not None, "no run is on"
-        return self._views[tag]
+        Raises CacheNotConfiguredError outside a run, TypeError for what is no frozen msgspec
+        Struct, or for a key that is no text.
+        """
+        cache = self._current_cache
+        if cache is None:
+            raise _not_configured("set a DTO")
+        kind = type(dto)
+        if kind not in self._frozen_types:
+            _check_frozen(kind)
+            self._frozen_types.add(kind)
+        held = cache.get(key)
+        if held is not None:
+            held.append(dto)
+        elif isinstance(key, str):
+            cache[key] = [dto]
+        else:
+            raise TypeError(f"the key of a DTO must be a str, got {type(key).__name__}")
 
-    def views(self) -> dict[int, View]:
-        """All views of this run, by market tag."""
-        assert self._anchor is not None, "no run is on"
-        return dict(self._views)
+    def get_dtos(self, key: str, dto_type: type[T]) -> list[T]:
+        """Return all DTOs under a key, in the order they came; an empty list where there are none.
+
+        Raises CacheNotConfiguredError outside a run, InvalidDTOTypeError where one of them is of
+        another type.
+        """
+        cache = self._current_cache
+        if cache is None:
+            raise _not_configured("get DTOs")
+        found: list[T] = []
+        for dto in cache.get(key, ()):
+            if not isinstance(dto, dto_type):
+                raise InvalidDTOTypeError(
+                    f"Expected {dto_type.__name__}, got {type(dto).__name__} for key {key!r}"
+                )
+            found.append(dto)
+        return found
+
+    def has_dto(self, key: str) -> bool:
+        """Whether there is any DTO under a key. Raises CacheNotConfiguredError outside a run."""
+        if self._current_cache is None:
+            raise _not_configured("look for a DTO")
+        return bool(self._current_cache.get(key))
+
+    def clear(self) -> None:
+        """End the run, if one is on: nothing of it can be read any more."""
+        self._current_cache = None
+        self._current_anchor = None
+
+
+def _not_configured(what: str) -> CacheNotConfiguredError:
+    return CacheNotConfiguredError(f"Cannot {what}: no run is on. Call start_run() first.")
+
+
+def _check_frozen(kind: type) -> None:
+    if not issubclass(kind, Struct):
+        raise TypeError(f"a DTO must be a frozen msgspec Struct, got {kind.__name__}")
+    if not kind.__struct_config__.frozen:
+        raise TypeError(f"a DTO must be frozen: declare {kind.__name__}(Struct, frozen=True)")

@@ -1,13 +1,12 @@
-"""What one run of a strategy sees and says: frozen inputs under an anchor, and target quotes.
+"""What one run of a strategy sees and says: frozen inputs, what its workers find, target quotes.
 
-The runner reads every input once, freezes it here, and hands it to a pure strategy; the same view
-gives the same quotes. Missing is a value: None, or a `Trust` that says why. No field has a default
-that could pass for data. It decides nothing and reads no clock.
+The runner reads every input once and freezes it as a `View`; threat and signal are what the workers
+make of it, target quotes what the planner does. All of them are DTOs of the run's cache, and the
+same view gives the same quotes. Missing is a value: None, or a `Trust` that says why. No field has
+a default that could pass for data. It decides nothing and reads no clock.
 """
 
 from __future__ import annotations
-
-from enum import Enum
 
 from msgspec import Struct
 
@@ -15,23 +14,7 @@ from cache.gate import Trust
 from cache.layout import Provenance, Reason
 from strategy.pricing import Window
 from strategy.quoting import TwoSided
-
-
-class RunMode(Enum):
-    """What becomes of the quotes."""
-
-    PAPER = "paper"
-    REPLAY = "replay"
-
-
-class RunAnchor(Struct, frozen=True):
-    """When, and by whom, a run was frozen: `now_ns` CLOCK_MONOTONIC, read after the boards."""
-
-    now_ns: int
-    wall_ns: int
-    run_id: int
-    strategy_id: str
-    mode: RunMode
+from strategy.strategy_cache import RunAnchor
 
 
 class Market(Struct, frozen=True):
@@ -96,6 +79,8 @@ class StrikeView(Struct, frozen=True):
 class View(Struct, frozen=True):
     """One market, frozen: all that its quotes may rest on."""
 
+    tag: int
+    """Whose it is; 0 nobody's."""
     anchor: RunAnchor
     market: Market | None
     book: BookView | None
@@ -106,6 +91,32 @@ class View(Struct, frozen=True):
     """Mean of the reference (basis still in it) over what is known of the running average."""
     previous: TwoSided
     """The quotes that stand."""
+    net_e9: int | None
+    """What is held of the first token less the second; None when that is not known."""
+    admission: Reason
+    """QUOTING, or why the market is not to be quoted whatever its inputs are."""
+
+
+class Threat(Struct, frozen=True):
+    """Why a market must not be quoted in this run: the first reason there is."""
+
+    tag: int
+    reason: Reason
+
+
+class Signal(Struct, frozen=True):
+    """What a market is worth in this run, and what that was made of; in units of 1e-9."""
+
+    tag: int
+    fair_e9: int
+    model_e9: int
+    reference_e9: int
+    disagreement_e9: int
+    """Between model and market."""
+    doubt_e9: int
+    """The disagreement, and what the basis leaves open."""
+    is_shock: bool
+    """The reference moved beyond what is usual: quotes follow at once."""
 
 
 class TargetQuotes(Struct, frozen=True):

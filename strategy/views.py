@@ -1,14 +1,14 @@
 """From what was read to what a strategy sees: judged, put in its terms, frozen under the anchor.
 
-Every book passes the gate here. Here too lives what a run needs of the runs before it: the tracked
-basis of each settlement source, and when a market's inputs were last to be trusted. Neither is
-needed to go on after a restart: the basis is rebuilt from the points and samples that the feeds
-keep. The invariant: a view holds what was read in this run, or None.
+Every book passes the gate here. Here too lives what a run needs of the runs before it: the bases of
+the settlement sources, and when a market's inputs were last to be trusted. Neither is needed to go
+on after a restart: a basis is rebuilt from the points and samples that the feeds keep. The
+invariant: a view holds what was read in this run, or None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from msgspec import Struct
@@ -16,31 +16,29 @@ from msgspec import Struct
 from cache.board import Miss, Snapshot
 from cache.gate import Witness, gate
 from cache.instruments import Pair
-from cache.layout import Provenance, SettlementType, word_of
+from cache.layout import Provenance, Reason, SettlementType, word_of
+from strategy.basis import Bases, MarketBasis
 from strategy.inputs import Look, MarketSight, ReferenceSight
 from strategy.params import StrategyParams
 from strategy.pricing import NS, Window
 from strategy.quoting import TwoSided
-from strategy.reference import BasisTracker, Samples
+from strategy.reference import Samples
+from strategy.strategy_cache import RunAnchor, RunMode
 from strategy.tick import (
     Basis,
     BookView,
     Market,
     ReferenceView,
-    RunAnchor,
-    RunMode,
     StrikeView,
     View,
 )
-from venue.settlement import twap_seconds
 
-NOTHING = TwoSided()
+Own = tuple[TwoSided, int | None, Reason]
+"""What is the strategy's own in a market: the quotes that stand, the net position, whether it may
+be quoted at all."""
 
 Reads = tuple[Snapshot | Miss, Snapshot | Miss, Snapshot | Miss]
 """Book, settlement and reference of one market."""
-
-SourceKey = tuple[int, int]
-"""A settlement source: the tag of its reference symbol, and its averaging time."""
 
 
 class Witnesses(Struct, frozen=True):
@@ -88,6 +86,11 @@ class _Memory:
     strike: StrikeView | None = None
     """The strike in that settlement."""
     basis: Basis | None = None
+    follows: MarketBasis | None = None
+
+
+_Seen = tuple[MarketSight, _Memory, ReferenceView | None, int | None]
+"""A market as it was read, what is kept of it, its reference, and the known part of an average."""
 
 
 class ViewBuilder:
@@ -95,7 +98,7 @@ class ViewBuilder:
 
     def __init__(self, params: StrategyParams) -> None:
         self._params = params
-        self._trackers: dict[SourceKey, BasisTracker] = {}
+        self._bases = Bases(params.basis)
         self._memories: dict[int, _Memory] = {}
 
     def build(
@@ -103,9 +106,9 @@ class ViewBuilder:
         look: Look,
         anchor: RunAnchor,
         witnesses: Witnesses,
-        standing: dict[int, TwoSided],
-    ) -> Iterator[tuple[int, View]]:
-        """Freeze a view of every market that was read; `standing` are the quotes that rest.
+        own: Callable[[Market, Pair], Own],
+    ) -> Iterator[View]:
+        """Freeze a view of every market that was read.
 
         Those whose own book is new come first: what is decided on them need not wait for the rest.
         """
@@ -124,51 +127,29 @@ class ViewBuilder:
         }
         for old in self._memories.keys() - look.markets.keys():
             del self._memories[old]
+        fresh: list[_Seen] = []
+        stood: list[_Seen] = []
         for sight in look.markets.values():
             seen = look.references.get(sight.reference_tag)
-            self._remember(sight, seen, references.get(sight.reference_tag), anchor)
-        for tag, sight in sorted(look.markets.items(), key=self._has_stood):
-            yield (
-                tag,
-                self._view(
-                    sight,
-                    look.references.get(sight.reference_tag),
-                    references.get(sight.reference_tag),
-                    anchor=anchor,
-                    witness=of_market,
-                    standing=standing.get(tag, NOTHING),
-                ),
+            view_of = references.get(sight.reference_tag)
+            memory = self._remember(sight, seen, view_of, anchor)
+            samples = seen.samples if seen is not None else None
+            average = _average(memory.market.window, samples, view_of, anchor.wall_ns)
+            before = memory.reads_before
+            is_fresh = before is not None and _is_new(sight.book, before[0])
+            (fresh if is_fresh else stood).append((sight, memory, view_of, average))
+        for sight, memory, view_of, average in fresh + stood:
+            yield View(
+                memory.market.tag,
+                anchor,
+                memory.market,
+                self._book(sight, memory, view_of, anchor=anchor, witness=of_market),
+                view_of,
+                memory.basis,
+                memory.strike,
+                average,
+                *own(memory.market, sight.pair),
             )
-
-    def _has_stood(self, item: tuple[int, MarketSight]) -> bool:
-        """Whether a market's own book is the one of the run before."""
-        memory = self._memories[item[0]]
-        before = memory.reads_before
-        return before is None or not _is_new(memory.reads[0], before[0])
-
-    def _view(
-        self,
-        sight: MarketSight,
-        seen: ReferenceSight | None,
-        reference: ReferenceView | None,
-        *,
-        anchor: RunAnchor,
-        witness: Witness,
-        standing: TwoSided,
-    ) -> View:
-        memory = self._memories[sight.pair.tag]
-        window = memory.market.window
-        samples = seen.samples if seen is not None else None
-        return View(
-            anchor,
-            memory.market,
-            self._book(sight, memory, reference, anchor=anchor, witness=witness),
-            reference,
-            memory.basis,
-            memory.strike,
-            _average(window, samples, reference, anchor.wall_ns),
-            standing,
-        )
 
     def cause(self, tag: int) -> Snapshot | None:
         """Return the record of the newest bytes that came between the last two runs, or None.
@@ -195,7 +176,7 @@ class ViewBuilder:
         seen: ReferenceSight | None,
         reference: ReferenceView | None,
         anchor: RunAnchor,
-    ) -> None:
+    ) -> _Memory:
         """Note what was read of a market, and keep its terms, strike and basis up to it."""
         listed = sight.pair.yes
         reads = (sight.book, sight.settlement, seen.bbo if seen is not None else Miss.NEVER)
@@ -210,14 +191,17 @@ class ViewBuilder:
                 memory.listed_version = listed.version
         if memory.settlement is not sight.settlement:
             memory.settlement, memory.strike = sight.settlement, _strike(sight.settlement)
-        market, strike, basis = memory.market, memory.strike, None
-        if seen is not None and market.has_basis and market.window is not None:
-            sigma = reference.sigma_e9 / NS if reference is not None else 0.0
-            basis = self._basis(sight, market.window, seen.samples, sigma=sigma, anchor=anchor)
-            if basis is None and strike is not None and strike.provenance is Provenance.PROXY:
-                # A proxy made before any point of the source came is in the reference's own terms.
-                basis = self._own_terms(reference)
-        memory.basis = basis
+        market = memory.market
+        if seen is None or not market.has_basis or market.window is None:
+            memory.basis = None
+            return memory
+        window, follows = market.window, memory.follows
+        if follows is None or (follows.window is not window and follows.window != window):
+            memory.follows = follows = self._bases.of_market(window, sight.reference_tag)
+        memory.basis = follows.of(
+            sight.settlement, memory.strike, seen.samples, reference, wall_ns=anchor.wall_ns
+        )
+        return memory
 
     def _book(
         self,
@@ -273,40 +257,6 @@ class ViewBuilder:
             sample_count=count,
             shock_z_e9=shock_z_e9,
         )
-
-    # --- basis ----------------------------------------------------------------------------------
-
-    def _basis(
-        self,
-        sight: MarketSight,
-        window: Window,
-        samples: Samples,
-        *,
-        sigma: float,
-        anchor: RunAnchor,
-    ) -> Basis | None:
-        """Take the newest settlement point, if it is new, and return the basis as it stands."""
-        key = sight.reference_tag, window.twap_ns
-        tracker = self._trackers.get(key)
-        if tracker is None:
-            tracker = self._trackers[key] = BasisTracker(self._params.basis)
-        point = sight.settlement
-        if not isinstance(point, Miss) and point.twap_e9:
-            point_s = point.twap_ts_ns // NS
-            if point_s > tracker.newest_s:
-                seconds = twap_seconds(
-                    point_s, length_s=window.twap_ns // NS, lag_s=window.lag_ns // NS
-                )
-                reference = samples.estimate(seconds, sigma=sigma)
-                if reference is not None and (sigma or not reference.variance):
-                    tracker.add(point_s, point.twap_e9, reference)
-        return tracker.basis(anchor.wall_ns / NS)
-
-    def _own_terms(self, reference: ReferenceView | None) -> Basis | None:
-        if reference is None or not reference.mid_px_e9:
-            return None
-        sd = self._params.basis.sd_floor_bps * 1e-4 * reference.mid_px_e9 / NS
-        return Basis(0.0, sd * sd)
 
 
 def _recv_ns(read: Snapshot | Miss) -> int:

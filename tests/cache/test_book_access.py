@@ -109,6 +109,15 @@ def test_a_dead_writer_skips_the_tick(pm):
     assert misses(access) == {"not_ready"}
 
 
+def test_a_writer_that_stands_still_skips_the_tick(pm):
+    access = BookAccess(pm.store())
+    live(pm)
+    pm.segment.heartbeat(NOW - 600 * MS)
+    assert access.get_book(UP, FAST15M, NOW) == (None, Trust.STALLED)
+    pm.segment.heartbeat(NOW)
+    assert access.get_book(UP, FAST15M, NOW)[1] is Trust.LIVE
+
+
 def test_each_policy_has_its_own_patience_with_evidence(pm):
     access = BookAccess(pm.store())
     live(pm, age_ms=1_000)

@@ -1,6 +1,8 @@
 """The book store: whole books by token, read from the board of whichever feed writes it."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cache.bells import make_waiter
 from cache.board import Miss
@@ -11,6 +13,7 @@ from cache.layout import Flag, Proof
 from cache.liveness import Liveness
 from cache.segment import WriterSegment
 from tests.cache.book_world import NOW, FeedWorld
+from tests.shm import own_namespace
 
 BIDS = ((100, 5), (99, 7))
 ASKS = ((101, 6), (102, 8))
@@ -295,3 +298,38 @@ def test_a_segment_without_a_top_of_book_gives_depth_alone(namespace):
     assert store.look(BTC).top is None
     assert not store.look(BTC).is_one_moment
     assert store.is_ready(BTC)
+
+
+sides = st.dictionaries(st.integers(1, 9), st.integers(0, 5), max_size=4)
+steps = st.tuples(st.sampled_from("sdrb"), st.integers(0, 9), st.integers(0, 2), sides, sides)
+
+
+@given(st.lists(steps, max_size=20))
+def test_whatever_happens_a_reader_sees_the_writers_book_or_that_there_is_none(events):
+    with own_namespace() as namespace:
+        world = FeedWorld(namespace)
+        world.publish_top()
+        store, ladder = world.store(), world.writer.ladder(0)
+        for at_ns, (kind, first, span, bids, asks) in enumerate(events, NOW):
+            levels = [
+                tuple(side.items()) for side in (bids, {10 + px: q for px, q in asks.items()})
+            ]
+            stamp = world.stamp(at_ns)
+            if kind == "s":
+                whole = [tuple(level for level in side if level[1]) for side in levels]
+                world.writer.apply_snapshot(0, Whole(first, *whole), stamp)
+            elif kind == "d":
+                world.writer.apply_delta(0, Delta(first + 1, first + 1 + span, *levels), stamp)
+            elif kind == "r":
+                world.writer.mark_not_ready(0, stamp)
+            else:
+                world.writer.mark_behind(0, stamp, is_behind=span == 0)
+            book = store.read(BTC)
+            if isinstance(book, Miss):
+                assert not ladder.is_ready
+                continue
+            assert store.is_ready(BTC) == (ladder.is_ready and not world.writer.is_behind(0))
+            assert book.venue_seq == ladder.sequence
+            assert bids_of(book) == ladder.bids(20)
+            assert asks_of(book) == ladder.asks(20)
+        world.segment.close(remove=True)

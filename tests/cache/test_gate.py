@@ -144,8 +144,10 @@ def test_a_backlog_that_was_just_read_is_stale() -> None:
     assert judge(book(venue_ts_ns=happened - 1), wall_offset_ns=offset) is Trust.STALE
     assert judge(book(venue_ts_ns=happened - 1)) is Trust.LIVE  # not judged without the offset
     assert judge(book(venue_ts_ns=0), wall_offset_ns=offset) is Trust.LIVE
-    snapshot = book(venue_ts_ns=happened - 1, proof=Proof.SNAPSHOT)
-    assert judge(snapshot, wall_offset_ns=offset) is Trust.LIVE
+    for proof in Proof:
+        is_timeless = proof in (Proof.SNAPSHOT, Proof.WITNESS)
+        found = judge(book(venue_ts_ns=happened - 1, proof=proof), wall_offset_ns=offset)
+        assert found is (Trust.LIVE if is_timeless else Trust.STALE), proof
 
 
 CAUSES: list[tuple[Trust, dict[str, Any], dict[str, Any]]] = [

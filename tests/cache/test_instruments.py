@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from cache.instruments import Directory
+from cache.instruments import Directory, generation_for, listing
 from cache.layout import INSTRUMENT, PAIR_BBO, SETTLEMENT, BoardSpec, tag_of
 from cache.segment import ReaderSegment, WriterSegment
 from tests.system.damage import damages, spoil
@@ -145,3 +145,22 @@ def test_every_slot_that_a_directory_names_is_one_the_boards_have(listed, first,
     for pair in directory.pairs.values():
         assert pair.pair_slot < 3
         assert pair.yes.outcome.isprintable()
+
+
+def test_a_listing_names_its_fields_and_leaves_the_rest_empty():
+    values = dict(zip(INSTRUMENT.value_names, listing(id=b"7", tick_e9=5), strict=True))
+    assert (values.pop("id"), values.pop("tick_e9")) == (b"7", 5)
+    assert set(values.values()) == {0, b""}
+    with pytest.raises(TypeError, match="no nonsense"):
+        listing(nonsense=1)
+
+
+def test_a_slot_is_of_the_next_generation_only_when_it_is_given_to_another(namespace):
+    segment = WriterSegment.create(
+        "feed.x", (BoardSpec("instruments", INSTRUMENT, 1, 4),), namespace=namespace
+    )
+    board = segment.board("instruments")
+    assert generation_for(board, 0, 7) == 0
+    board.publish_tagged(0, 7, 4, listing(id=b"7"))
+    assert (generation_for(board, 0, 7), generation_for(board, 0, 8)) == (4, 5)
+    segment.close()

@@ -253,6 +253,18 @@ def test_a_book_that_grows_over_its_bound_forgets_its_worst_level():
     assert ladder.is_thin(3)
 
 
+def test_a_side_whose_known_levels_are_all_gone_leaves_the_ladder_not_ready():
+    ladder = Ladder(levels_max=2)
+    ladder.apply_snapshot(Whole(10, BIDS, ASKS), 1)
+    done = ladder.apply_delta(delta(11, 11, ((100, 0), (99, 0), (98, 9))), 2)
+    assert done is Outcome.EXHAUSTED
+    assert_empty(ladder)
+    # A book that was told whole may well lose its last bid.
+    whole = ready(10)
+    assert whole.apply_delta(delta(11, 11, ((100, 0), (99, 0))), 2) is Outcome.APPLIED
+    assert whole.is_ready
+
+
 def test_a_book_that_was_told_whole_is_never_thin():
     assert not ready().is_thin(20)
 
@@ -382,7 +394,8 @@ def test_the_levels_that_are_kept_are_always_the_best_ones_without_a_hole(room, 
     ladder.apply_snapshot(Whole(0, told, ()), 1)
     for number, (px, qty) in enumerate(changes, 1):
         truth[px] = qty
-        ladder.apply_delta(Delta(number, number, ((px, qty),), ()), 2)
+        if ladder.apply_delta(Delta(number, number, ((px, qty),), ()), 2) is Outcome.EXHAUSTED:
+            return
         whole = sorted(((p, q) for p, q in truth.items() if q), reverse=True)
         known = ladder.bids(99)
         assert known == whole[: len(known)]

@@ -513,6 +513,7 @@ def test_the_segments_counters_say_what_the_cache_did(md_world):
         "cache_md_evicted": 1,
         "cache_md_invalidated": 1,
         "cache_md_refused": 1,
+        "cache_md_hit_permille": 400,
     }
 
 

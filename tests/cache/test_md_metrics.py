@@ -2,6 +2,8 @@
 
 import pytest
 
+from cache import layout
+from cache.counters import Counter, CounterReader, CounterWriter, Histogram
 from cache.md_metrics import EVICTED, LATENCIES_KEPT, OTHER, REASONS_MAX, StageMetrics
 
 
@@ -134,3 +136,17 @@ def test_cache_metrics_summary():
         "evicted_count": 0,
         "invalidated": {"ws_gap": 1},
     }
+
+
+def test_the_segment_tells_hits_of_a_thousand_and_how_long_refreshes_take():
+    words = memoryview(bytearray(layout.BOARDS_OFFSET)).cast("Q")
+    metrics = StageMetrics(4, counters=CounterWriter(words))
+    told = CounterReader(words)
+    for _ in range(2):
+        metrics.record_md_cache_hit("S", is_stale=True)
+    metrics.record_md_cache_miss("S")
+    metrics.record_md_refresh_latency(12.0, symbol="S")
+    assert (told[Counter.cache_md_hits], told[Counter.cache_md_misses]) == (2, 1)
+    assert told[Counter.cache_md_hit_permille] == 666
+    (p95_ns,) = told.percentiles(Histogram.cache_md_refresh_ns, 0.95)
+    assert p95_ns == pytest.approx(12e6, rel=1 / 16)

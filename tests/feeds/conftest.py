@@ -106,8 +106,11 @@ class Desk:
     def reset(self):
         """Begin anew on the same boards, as a restarted feed does."""
         self.pongs = 0
+        self.ahead_ns = 0
         self.now_ns = 1_000
-        self.channel = MarketChannel(self.segment.counters, self.on_pong)
+        self.channel = MarketChannel(
+            self.segment.counters, self.on_pong, latest=lambda: T0 * 1_000_000 + self.ahead_ns
+        )
         self.pair = self.list(market_info())
 
     def on_pong(self):

@@ -11,8 +11,9 @@ from cache.counters import Counter, Histogram
 from cache.layout import E9, Flag, tag_of
 from cache.segment import ReaderSegment, WriterSegment, segment_path
 from feeds import binance
-from feeds.binance import BRIDGE_NS_MIN, LATE_NS, ROLE, BinanceFeed, boards, next_due
+from feeds.binance import BRIDGE_NS_MIN, ROLE, BinanceFeed, boards
 from feeds.binance_rest_wire import Rules
+from feeds.symbols import LATE_NS
 from host.settings import BinanceFeed as Settings
 
 SETTINGS = Settings(
@@ -20,7 +21,8 @@ SETTINGS = Settings(
     ticker_silence_ms=5_000, trade_silence_ms=60_000, connection_age_s_max=85_800.0,
     overlap_s=10.0, volatility_half_life_s=60.0, volatility_floor_bps=0.2,
     volatility_jump_z=4.0, volatility_jump_half_life_s=20.0, backfill_s=60,
-    lookup_timeout_s=5.0, depth=False,
+    lookup_timeout_s=5.0, depth=False, source="stream", poll_url="http://service/x",
+    poll_interval_ms=200, poll_timeout_ms=1_000, poll_lag_ms_max=2_000, poll_ignored=(),
 )  # fmt: skip
 BOTH = ("BTCUSDT", "ETHUSDT")
 WALL_S = 1_791_000_000
@@ -437,24 +439,6 @@ def test_a_timer_that_comes_late_publishes_nothing_and_samples_nothing(world):
     assert world.read(board="features").version == features
     assert world.read(board="samples").version == samples
     assert world.count(Counter.feeds_samples_missed) == 2
-
-
-@pytest.mark.parametrize(
-    ("last", "now", "due"),
-    [
-        (0, 1_234, 1_300),
-        (1_300, 1_299, 1_400),
-        (1_300, 1_300, 1_400),
-        (1_300, 1_301, 1_400),
-        (1_300, 1_405, 1_500),
-        (1_300, 9_999, 10_000),
-        (1_300, 700, 800),
-    ],
-)
-def test_an_instant_is_served_once_whether_the_timer_is_early_late_or_the_clock_jumps(
-    last, now, due
-):
-    assert next_due(last, now, 100) == due
 
 
 def test_no_second_is_sampled_twice(world):

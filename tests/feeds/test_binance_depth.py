@@ -269,6 +269,12 @@ def test_depth_names_the_batch_of_the_top_with_the_same_id_and_no_other(world):
     top(6, 14)
     world.diff(13, 14)
     assert world.read().batch == 6
+    world.diff(16, 16)
+    world.diff(17, 17)
+    top(7, 17)
+    world.rest(Whole(15, BIDS, ASKS))
+    assert world.read().venue_seq == 17
+    assert world.read().batch == 7
 
 
 def test_a_book_that_lost_too_many_levels_is_asked_for_again_but_not_all_the_time(
@@ -278,7 +284,7 @@ def test_a_book_that_lost_too_many_levels_is_asked_for_again_but_not_all_the_tim
     world.diff(10, 10)
     bids = [((2_000 - i) * E9, E9) for i in range(1_000)]  # As many as fit: there may be more.
     world.rest(Whole(10, bids, [(3_000 * E9, E9)]))
-    gone = [(px, 0) for px, _ in bids[:981]]
+    gone = [(px, 0) for px, _ in bids[:901]]
     world.now_ns += THIN_NS
     world.diff(11, 11, bids=gone)
     assert world.group.tasks == []
@@ -286,8 +292,8 @@ def test_a_book_that_lost_too_many_levels_is_asked_for_again_but_not_all_the_tim
     world.diff(12, 12)
     assert len(world.group.tasks) == 1
     assert world.is_ready()
-    world.rest(Whole(12, bids, [(3_000 * E9, E9)]))
     assert world.read().bid_count == 20
+    world.rest(Whole(12, bids, [(3_000 * E9, E9)]))
     world.diff(13, 13)
     assert world.group.tasks == []
 
@@ -311,6 +317,10 @@ def test_a_silent_symbol_is_subscribed_anew_and_witnessed_by_a_snapshot(world):
     assert world.is_ready()
     assert world.read().version == version + 1
     assert world.read().recv_ns == world.now_ns
+    world.now_ns += 10 * E9 + 1
+    world.feed.tick(world.now_ns)
+    world.rest(Whole(10, BIDS, ASKS), Whole(7, BIDS, ASKS))
+    assert world.asked == [BTC, BTC, ETH, BTC, ETH]
     assert world.reconnects == []
 
 

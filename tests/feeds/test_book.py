@@ -4,8 +4,9 @@ from hypothesis import strategies as st
 
 from cache.layout import Flag
 from feeds import book as books
-from feeds.book import LEVELS_MAX, TokenBook, depth_of, drop_outdated, mirror_top, top_of
+from feeds.book import TokenBook, check_ahead, depth_of, drop_outdated, mirror_top, top_of
 from feeds.polymarket_wire import Change, Level
+from feeds.pure_book import CrossedError, is_tick, parse_tick
 from venue.decimals import E9, format_e9, parse_e9
 
 CENT = E9 // 100
@@ -21,7 +22,7 @@ def levels(*pairs):
 
 def a_book(bids=(), asks=(), token="1"):
     book = TokenBook(token)
-    book.replace(levels(*bids), levels(*asks))
+    book.replace(levels(*bids), levels(*asks), CENT)
     return book
 
 
@@ -29,8 +30,13 @@ def change(side, price, size, token="1", best=("", "")):
     return Change(token, price, size, side, *best)
 
 
-def apply_changes(first, second, changes):
-    return books.apply_changes(first, second, changes, FRAME)
+def sides(bids, asks):
+    """Levels as changes, which may cross each other as those of a whole book may not."""
+    return [change("BUY", *one) for one in bids] + [change("SELL", *one) for one in asks]
+
+
+def apply_changes(first, second, changes, tick=CENT):
+    return books.apply_changes(first, second, changes, FRAME, tick)
 
 
 def test_a_whole_book_gives_its_best_prices_whatever_the_order_of_its_levels():
@@ -42,7 +48,7 @@ def test_a_whole_book_gives_its_best_prices_whatever_the_order_of_its_levels():
 
 def test_a_whole_book_leaves_nothing_of_the_one_before():
     book = a_book([("0.4", "1")], [("0.6", "2")])
-    book.replace(levels(("0.3", "3")), levels(("0.7", "4")))
+    book.replace(levels(("0.3", "3")), levels(("0.7", "4")), CENT)
     assert (book.bids, book.asks) == ({30 * CENT: 3 * E9}, {70 * CENT: 4 * E9})
     assert (book.bid_px, book.ask_px) == (30 * CENT, 70 * CENT)
 
@@ -67,7 +73,7 @@ def test_a_level_of_size_zero_in_a_whole_book_is_none():
 def test_a_book_with_a_number_that_is_none_leaves_the_old_one_as_it_was(level):
     book = a_book([("0.4", "1")], [("0.6", "2")])
     with pytest.raises(ValueError, match=r"."):
-        book.replace(levels(("0.3", "1"), level), levels(("0.7", "1")))
+        book.replace(levels(("0.3", "1"), level), levels(("0.7", "1")), CENT)
     assert (book.bids, book.asks) == ({40 * CENT: E9}, {60 * CENT: 2 * E9})
 
 
@@ -76,10 +82,42 @@ def test_a_number_may_have_twenty_characters_the_point_among_them():
     assert book.bids == {25 * CENT: E9 + 1, 50 * CENT: 9_000_000_000 * E9}
 
 
-def test_a_book_of_more_levels_than_there_are_prices_is_refused():
-    many = [Level(f"0.{number:06d}", "1") for number in range(1, LEVELS_MAX + 2)]
-    with pytest.raises(ValueError, match="levels"):
-        TokenBook("1").replace(many, [])
+@pytest.mark.parametrize("price", ["0.455", "0.4567", "0.000000001"])
+def test_a_price_off_the_grid_is_refused_and_its_level_untouched(price):
+    book = a_book([("0.4", "1")], [("0.6", "2")])
+    for side in ("BUY", "SELL"):
+        with pytest.raises(ValueError, match="grid"):
+            apply_changes(book, TokenBook("2"), [change(side, price, "1")])
+    for sides in ((levels((price, "1")), []), ([], levels((price, "1")))):
+        with pytest.raises(ValueError, match="grid"):
+            book.replace(*sides, CENT)
+    assert (book.bids, book.asks) == ({40 * CENT: E9}, {60 * CENT: 2 * E9})
+
+
+def test_a_finer_tick_has_a_finer_grid():
+    book = a_book([("0.4", "1")])
+    apply_changes(book, TokenBook("2"), [change("BUY", "0.455", "1")], CENT // 10)
+    book.replace(levels(("0.4557", "1")), [], CENT // 100)
+    assert book.bid_px == 4557 * CENT // 100
+
+
+@pytest.mark.parametrize(("bid", "ask"), [("0.5", "0.5"), ("0.6", "0.5"), ("0.99", "0.01")])
+def test_a_crossed_book_is_refused_and_leaves_the_old_one_as_it_was(bid, ask):
+    book = a_book([("0.4", "1")], [("0.6", "2")])
+    with pytest.raises(CrossedError, match=bid):
+        book.replace(levels((bid, "1")), levels((ask, "1")), CENT)
+    assert (book.bids, book.asks) == ({40 * CENT: E9}, {60 * CENT: 2 * E9})
+
+
+@pytest.mark.parametrize(("second", "agree"), [("0.5", True), ("0.51", False), ("0.49", False)])
+def test_two_books_agree_only_as_mirrors_of_each_other(second, agree):
+    first, other = a_book([("0.4", "1")]), a_book((), [("0.6", "1")], token="2")
+    entries = [
+        change("SELL", "0.5", "1", "1", ("0.4", "0.5")),
+        change("BUY", second, "1", "2", (second, "0.6")),
+    ]
+    found = apply_changes(first, other, entries)
+    assert found == FIRST | SECOND | (FIRST_AGREES | SECOND_AGREES if agree else 0)
 
 
 def test_a_size_is_the_new_total_of_its_level_and_zero_removes_it():
@@ -137,7 +175,8 @@ def test_a_book_agrees_whose_top_is_the_one_its_last_change_claims(best, agrees)
 def test_a_side_without_levels_or_a_crossed_book_does_not_agree_whatever_is_claimed(
     bids, asks, best
 ):
-    book = a_book(bids, asks)
+    book = a_book()
+    apply_changes(book, TokenBook("2"), sides(bids, asks))
     gone = change("BUY", "0.01", "0", best=best)
     assert apply_changes(book, TokenBook("2"), [gone]) == FIRST
 
@@ -196,8 +235,9 @@ def test_a_book_written_out_and_read_again_is_the_same_book(changes_):
     apply_changes(book, TokenBook("2"), changes_)
     bids, asks = book.level_texts()
     assert [px for px, _ in bids] == sorted((px for px, _ in bids), key=float)
-    again = a_book(bids, asks)
-    assert (again.bids, again.asks) == (book.bids, book.asks)
+    if book.bid_px < book.ask_px:
+        again = a_book(bids, asks)
+        assert (again.bids, again.asks) == (book.bids, book.asks)
 
 
 @pytest.mark.parametrize(
@@ -228,9 +268,13 @@ def test_a_book_agrees_with_a_claim_of_its_own_best_prices():
 
 
 def test_a_locked_or_crossed_book_says_so():
-    assert top_of(a_book([("0.5", "1")], [("0.5", "1")]))[4] == Flag.CROSSED
-    assert top_of(a_book([("0.6", "1")], [("0.5", "1")]))[4] == Flag.CROSSED
-    assert top_of(a_book([("0.4", "1")], [("0.5", "1")]))[4] == 0
+    for bid, flags in (("0.5", Flag.CROSSED), ("0.6", Flag.CROSSED), ("0.4", 0)):
+        book = a_book()
+        apply_changes(book, TokenBook("2"), sides([(bid, "1")], [("0.5", "1")]))
+        assert top_of(book)[4] == flags
+        for claim in (None, Change("1", "0.4", "1", "BUY", bid, "0.5")):
+            book.claim = claim
+            assert book.agrees is (flags == 0)
 
 
 def test_the_mirror_of_a_mirror_is_the_top_itself():
@@ -261,7 +305,32 @@ def test_changes_older_than_a_whole_book_are_left_out():
     first.snapshot_ns = 100
     both = [change("BUY", "0.4", "1"), change("SELL", "0.6", "1", "2")]
     assert drop_outdated((first, second), both, 99) == [both[1]]
+    assert (first.claim, second.claim) == (both[0], None)
     assert drop_outdated((first, second), both, 100) == both
+
+
+def test_a_time_ahead_of_our_clock_is_taken_for_two_seconds_and_refused_after():
+    check_ahead(7 * E9, 5 * E9)
+    check_ahead(0, 5 * E9)
+    with pytest.raises(ValueError, match=r"2\.001 s ahead"):
+        check_ahead(7 * E9 + 1_000_000, 5 * E9)
+
+
+@pytest.mark.parametrize("text", ["0.1", "0.01", "0.005", "0.0025", "0.001", "0.0001", "0.5"])
+def test_the_ticks_of_the_venue_are_ticks(text):
+    assert parse_tick(text) == parse_e9(text)
+
+
+@pytest.mark.parametrize("text", ["0", "1", "0.3", "0.00001", "0.00015", "2", "-0.01", "x", ""])
+def test_what_is_no_tick_is_refused(text):
+    with pytest.raises(ValueError, match=r"."):
+        parse_tick(text)
+
+
+def test_no_tick_gives_a_side_more_than_9999_levels():
+    ticks = [tick for tick in range(1, 10**6) if is_tick(tick)]
+    assert ticks[0] == E9 // 10_000
+    assert not [tick for tick in ticks if tick % ticks[0]]
 
 
 def test_one_wrong_hash_is_forgiven_and_a_match_takes_doubts_back():

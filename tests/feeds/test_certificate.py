@@ -18,7 +18,7 @@ def a_book(last_trade, *, tick="0.01", version="", bids=(("0.4", "1"),), asks=((
         tick_size=tick, last_trade_price=last_trade, version=version,
     )  # fmt: skip
     book = TokenBook(TOKEN)
-    book.replace([Level(*one) for one in bids], [Level(*one) for one in asks])
+    book.replace([Level(*one) for one in bids], [Level(*one) for one in asks], CENT // 10)
     frame = {"market": MARKET, "asset_id": TOKEN, "timestamp": TIME, "hash": made}
     book.frame = json.dumps(frame).encode()
     return book

@@ -143,6 +143,17 @@ def test_a_ping_of_the_protocol_is_answered():
     assert len(read([frame(PING, b"hello")])[0].written) == before + 2 + 4 + 5
 
 
+def test_a_ping_of_ours_is_one_frame_and_its_pong_a_read_that_brings_nothing():
+    connection, taken = read([])
+    before = len(connection.transport.written)
+    connection.send_ping()
+    assert connection.transport.written[before:][:2] == b"\x89\x80"
+    byte_count = connection.taker.byte_count
+    connection.data_received(frame(PONG))
+    assert connection.taker.byte_count == byte_count + 2
+    assert taken == ["opened"]
+
+
 def test_a_whole_text_within_a_fragmented_one_ends_the_connection():
     connection, taken = read([frame(TEXT, b"a", fin=False), frame(TEXT, b"b"), frame(TEXT, b"c")])
     assert taken == ["opened"]

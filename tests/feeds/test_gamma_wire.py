@@ -131,6 +131,7 @@ def test_a_market_without_fees_needs_no_schedule():
         ("outcomes", ...), ("outcomes", '["Up","Down","Flat"]'),
         ("orderPriceMinTickSize", ...), ("orderPriceMinTickSize", 0),
         ("orderPriceMinTickSize", 1), ("orderPriceMinTickSize", "x"),
+        ("orderPriceMinTickSize", 0.3),
         ("orderMinSize", ...), ("orderMinSize", -5), ("orderMinSize", True),
         ("negRisk", "no"), ("closed", 1),
         ("feeSchedule", ...), ("feeSchedule", []),

@@ -59,11 +59,13 @@ def test_unknown_events_are_counted_and_harm_nothing(open_desk):
 
 def test_events_of_other_markets_are_counted_and_ignored(open_desk, make):
     version = open_desk.top.version
-    open_desk.feed(
+    others = (
         make.changes(make.change("1", "BUY", "0.5", "1", ("0.5", "0.6")), market="0x77"),
         {"event_type": "new_market", "market": "0x77", "assets_ids": ["1", "2"]},
         make.book("9", [], []) | {"market": "0x77"},
     )
+    for event in others:
+        assert not open_desk.feed(event), "it proves nothing of what we asked for"
     assert open_desk.counted(Counter.feeds_events_unlisted) == 3
     assert open_desk.top.version == version
 
@@ -100,6 +102,78 @@ def test_a_rejected_frame_of_a_foreign_market_harms_nothing(open_desk):
     open_desk.feed({"event_type": "book", "market": "0x77", "bids": 7})
     assert open_desk.counted(Counter.feeds_frames_mistyped) == 1
     assert open_desk.top.flags == 0
+
+
+@pytest.mark.parametrize("market", [None, "0x77", ""])
+@pytest.mark.parametrize("kind", ["changes", "book", "mistyped"])
+def test_an_event_with_our_token_and_without_our_market_puts_its_market_in_doubt(
+    open_desk, make, market, kind
+):
+    other_book(open_desk, make, BIDS, ASKS)
+    event = {
+        "changes": make.both_changes("BUY", "0.45", "7", ("0.45", "0.5")),
+        "book": make.book(make.YES, BIDS, ASKS),
+        "mistyped": make.both_changes("BUY", "0.45", "7", ("0.45", "0.5")) | {"timestamp": 7},
+    }[kind] | {"market": market}
+    if market is None:
+        del event["market"]
+    assert not open_desk.feed(event)
+    assert open_desk.counted(Counter.feeds_frames_mistyped) == 1
+    assert open_desk.counted(Counter.feeds_events_unlisted) == 0
+    assert open_desk.top.flags == Flag.SUSPECT
+    assert other_top(open_desk).flags == 0
+
+
+def test_a_change_of_another_pairs_token_puts_both_pairs_in_doubt(open_desk, make):
+    other_book(open_desk, make, BIDS, ASKS)
+    token = open_desk.other.market.token_ids[0]
+    open_desk.feed(make.changes(make.change(token, "BUY", "0.4", "12", ("0.4", "0.5"))))
+    assert open_desk.top.flags == Flag.SUSPECT
+    assert other_top(open_desk).flags == Flag.SUSPECT
+
+
+def test_changes_stamped_far_ahead_of_our_clock_put_their_market_in_doubt(
+    open_desk, make, monkeypatch
+):
+    monkeypatch.setattr("feeds.market_channel.wall_ns", lambda: make.T0 * 1_000_000)
+    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=2_000))
+    assert open_desk.top.flags == 0
+    open_desk.feed(make.both_changes("BUY", "0.46", "7", ("0.46", "0.5"), ms=9_000))
+    assert open_desk.top.flags == Flag.SUSPECT
+    assert open_desk.counted(Counter.feeds_frames_out_of_range) == 1
+
+
+def test_of_a_key_that_stands_twice_the_last_value_counts(open_desk, make):
+    text = json.dumps(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5")))
+    open_desk.feed(text.replace('"size": "7"', '"size": "7", "size": "9"').encode())
+    assert (open_desk.yes[:2], open_desk.top.flags) == ((0.45, 9), 0)
+
+
+def test_every_publication_is_counted_and_nothing_else(open_desk, make):
+    def told():
+        open_desk.channel.end_burst()
+        return open_desk.counted(Counter.feeds_bbo_published)
+
+    began, version = told(), open_desk.top.version
+    trade = {
+        "event_type": "last_trade_price", "market": make.MARKET, "asset_id": make.NO,
+        "price": "0.51", "size": "11", "side": "SELL", "timestamp": str(make.T0),
+    }  # fmt: skip
+    open_desk.feed(
+        make.changes(),
+        make.both_changes("BUY", "0.39", "7", ("0.4", "0.5"), ms=-1),
+        make.both_changes("BUY", "0.39", "7", ("0.4", "0.5")),
+        trade,
+        make.both_changes("SELL", "0.38", "9", ("0.3", "0.38")),
+        trade,
+        b"{",
+    )
+    open_desk.wait(10**9)
+    open_desk.channel.on_behind(True)
+    open_desk.channel.on_behind(False)
+    open_desk.channel.on_down()
+    others = 4  # the second market's, each time all are concerned
+    assert told() - began == open_desk.top.version - version + others
 
 
 def test_a_refusal_of_the_venue_is_counted_and_harms_nothing(open_desk):
@@ -368,7 +442,7 @@ def test_no_frame_raises_whatever_is_in_it(make, shared_desk, data):
     desk.channel.publish_mids()
     desk.channel.certify_next(desk.now_ns + 10**9)
     # Whatever came, a whole book of each token heals the market.
-    desk.feed(make.both_books(BIDS, ASKS, ms=10_000_000_000))
+    desk.feed([one | {"tick_size": "0.01"} for one in make.both_books(BIDS, ASKS)])
     found = desk.reader.board("pair_bbo").read(0, tag_of("polymarket", make.MARKET))
     assert not isinstance(found, Miss)
     assert found.flags & ~Flag.RESOLVED == 0

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from cache.counters import Counter
-from cache.layout import Flag, Proof, tag_of
+from cache.layout import PAIR_BBO, Flag, Proof, tag_of
 from feeds.pair import Pair
 
 pytestmark = pytest.mark.usefixtures("book_twin")
@@ -229,16 +231,174 @@ def test_changes_before_any_book_are_no_book(desk, make):
 
 def test_a_change_the_book_already_contains_is_left_out(open_desk, make):
     before = open_desk.top
-    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=-1))
+    open_desk.feed(make.both_changes("BUY", "0.39", "7", ("0.4", "0.5"), ms=-1))
     assert open_desk.yes == (0.4, 10, 0.5, 20)
     assert open_desk.top.version == before.version
     assert open_desk.counted(Counter.feeds_updates_outdated) == 2
+    assert not open_desk.wait(10**9)
+    assert open_desk.top.flags == 0
 
 
-def test_a_book_from_the_future_does_not_outdate_all_that_follows(open_desk, make):
-    open_desk.feed(make.both_books(BIDS, ASKS, ms=3_600_000))
-    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=5))
+def test_a_change_that_is_left_out_and_contradicts_the_book_makes_it_suspect(open_desk, make):
+    version = open_desk.top.version
+    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=-1))
+    assert open_desk.yes == (0.4, 10, 0.5, 20)
+    assert open_desk.top.version == version
+    open_desk.wait(5_000_000)
+    assert open_desk.top.flags == Flag.SUSPECT
+    open_desk.feed(make.both_changes("BUY", "0.46", "7", ("0.46", "0.5"), ms=1))
+    assert open_desk.top.flags == 0
+
+
+def test_a_book_stamped_ahead_of_our_clock_outdates_nothing_that_follows(open_desk, make):
+    open_desk.feed(make.both_books(BIDS, ASKS, ms=2_000))
+    open_desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5")))
     assert open_desk.yes[0] == 0.45
+    assert open_desk.top.flags == 0
+    assert open_desk.counted(Counter.feeds_updates_outdated) == 0
+
+
+def test_a_book_stamped_far_ahead_of_our_clock_is_refused(open_desk, make):
+    open_desk.feed(make.both_books([("0.2", "1")], ASKS, ms=2_001))
+    assert open_desk.counted(Counter.feeds_frames_out_of_range) == 2
+    assert open_desk.yes == (0.4, 10, 0.5, 20)
+    assert open_desk.top.flags == Flag.SUSPECT
+    open_desk.ahead_ns = 1_000_000
+    open_desk.feed(make.both_books([("0.2", "1")], ASKS, ms=2_001))
+    assert (open_desk.yes[0], open_desk.top.flags) == (0.2, 0)
+
+
+@pytest.mark.parametrize("price", ["0.4567", "0.455", "0.000000001"])
+def test_a_change_off_the_grid_is_refused_and_its_market_in_doubt(open_desk, make, price):
+    entry = make.change(make.YES, "BUY", price, "7", (price, "0.5"))
+    open_desk.feed(make.changes(entry))
+    assert open_desk.counted(Counter.feeds_frames_out_of_range) == 1
+    assert open_desk.yes == (0.4, 10, 0.5, 20)
+    assert open_desk.top.flags == Flag.SUSPECT
+    assert open_desk.pair.is_suspect  # so its whole book is asked for
+
+
+def test_a_book_off_the_grid_is_refused_unless_it_brings_its_tick(open_desk, make):
+    levels = [("0.401", "1")], [("0.499", "1")]
+    open_desk.feed(make.book(make.YES, *levels))
+    assert open_desk.counted(Counter.feeds_frames_out_of_range) == 1
+    assert open_desk.top.flags == Flag.SUSPECT
+    books = make.both_books(*levels)
+    open_desk.feed([one | {"tick_size": "0.001"} for one in books])
+    assert (open_desk.yes, open_desk.top.flags) == ((0.401, 1, 0.499, 1), 0)
+    assert open_desk.top.tick_e9 == CENT // 10
+
+
+def tick_change(make, tick):
+    return {
+        "event_type": "tick_size_change", "market": make.MARKET, "asset_id": make.YES,
+        "old_tick_size": "0.01", "new_tick_size": tick, "timestamp": str(make.T0 + 1),
+    }  # fmt: skip
+
+
+def test_prices_of_a_finer_tick_are_taken_after_its_event(open_desk, make):
+    open_desk.feed(tick_change(make, "0.001"))
+    open_desk.feed(make.both_changes("BUY", "0.455", "7", ("0.455", "0.5"), ms=2))
+    assert (open_desk.yes[0], open_desk.top.flags) == (0.455, 0)
+
+
+@pytest.mark.parametrize("tick", ["0.3", "0.00001", "1", "0"])
+def test_a_tick_that_is_none_is_refused(open_desk, make, tick):
+    open_desk.feed(tick_change(make, tick))
+    assert open_desk.counted(Counter.feeds_frames_out_of_range) == 1
+    assert (open_desk.top.tick_e9, open_desk.top.flags) == (CENT, Flag.SUSPECT)
+
+
+def test_a_coarser_tick_puts_the_books_in_doubt_until_they_come_again(open_desk, make):
+    open_desk.feed(tick_change(make, "0.1"))
+    assert (open_desk.top.tick_e9, open_desk.top.flags) == (10 * CENT, Flag.SUSPECT)
+    change = make.both_changes("BUY", "0.4", "7", ("0.4", "0.5"), ms=2)
+    open_desk.feed(change)
+    assert open_desk.top.flags == Flag.SUSPECT
+    books = make.both_books([("0.2", "1")], [("0.5", "20")], ms=3)
+    open_desk.feed([one | {"tick_size": "0.1"} for one in books])
+    assert open_desk.top.flags == 0
+
+
+def test_a_coarser_tick_amid_a_batch_is_not_forgotten_at_its_end(open_desk, make):
+    open_desk.feed(make.both_changes("SELL", "0.3", "9", ("0.2", "0.3"), ms=1))
+    open_desk.feed(tick_change(make, "0.1"))
+    yes, no = ("0.2", "0.3"), ("0.7", "0.8")
+    entries = [
+        *(make.change(make.YES, "BUY", price, "0", yes) for price in ("0.3", "0.4")),
+        *(make.change(make.NO, "SELL", price, "0", no) for price in ("0.7", "0.6")),
+        make.change(make.YES, "BUY", "0.2", "5", yes),
+        make.change(make.NO, "SELL", "0.8", "5", no),
+    ]
+    open_desk.feed(make.changes(*entries, ms=1))
+    assert open_desk.yes == (0.2, 5, 0.3, 9)
+    assert open_desk.top.flags == Flag.SUSPECT
+
+
+def test_levels_cannot_grow_without_bounds(open_desk, make):
+    for start in range(0, 20_000, 500):
+        entries = [
+            make.change(make.YES, "BUY", f"0.{number:06d}", "7", ("0.4", "0.5"))
+            for number in range(start + 1, start + 501)
+        ]
+        open_desk.feed(make.changes(*entries))
+    assert len(open_desk.pair.first.bids) == 2
+    assert open_desk.top.flags == Flag.SUSPECT
+
+
+def test_two_books_of_one_array_that_are_no_mirrors_are_suspect(open_desk, make):
+    version = open_desk.top.version
+    pair = [
+        make.book(make.YES, [("0.4", "1")], [("0.5", "1")]),
+        make.book(make.NO, [("0.1", "1")], [("0.2", "1")]),
+    ]
+    open_desk.feed(pair)
+    assert open_desk.top.version == version
+    open_desk.wait(5_000_000)
+    assert open_desk.top.flags == Flag.SUSPECT
+    assert open_desk.pair.is_suspect
+    open_desk.feed(make.both_books(BIDS, ASKS, ms=1))
+    assert open_desk.top.flags == 0
+
+
+def test_changes_of_both_tokens_that_are_no_mirrors_are_suspect(open_desk, make):
+    frame = make.changes(
+        make.change(make.YES, "BUY", "0.45", "7", ("0.45", "0.5")),
+        make.change(make.NO, "SELL", "0.57", "7", ("0.5", "0.57")),
+    )
+    open_desk.feed(frame)
+    open_desk.wait(5_000_000)
+    assert open_desk.top.flags == Flag.SUSPECT
+
+
+@pytest.mark.parametrize(("bid", "ask"), [("0.5", "0.5"), ("0.6", "0.5")])
+def test_a_book_crossed_in_itself_is_thrown_away_and_the_market_in_doubt(open_desk, make, bid, ask):
+    open_desk.feed(make.both_books([(bid, "1")], [(ask, "1")], ms=1))
+    assert open_desk.counted(Counter.feeds_books_crossed) == 2
+    assert open_desk.counted(Counter.feeds_frames_rejected) == 2
+    assert open_desk.yes == (0.4, 10, 0.5, 20)
+    assert open_desk.top.flags == Flag.SUSPECT
+    assert open_desk.pair.is_suspect
+    open_desk.feed(make.both_books(BIDS, ASKS, ms=2))
+    assert open_desk.top.flags == 0
+
+
+def test_a_batch_whose_end_is_crossed_is_suspect_though_it_is_as_claimed(open_desk, make):
+    open_desk.feed(make.both_changes("SELL", "0.38", "9", ("0.4", "0.38"), ms=1))
+    open_desk.wait(5_000_000)
+    assert open_desk.top.flags == Flag.SUSPECT | Flag.CROSSED
+    assert open_desk.pair.is_suspect
+
+
+def test_a_print_amid_a_batch_does_not_end_its_hold(open_desk, make):
+    open_desk.feed(make.both_changes("SELL", "0.38", "9", ("0.3", "0.38"), ms=1))
+    trade = {
+        "event_type": "last_trade_price", "market": make.MARKET, "asset_id": make.NO,
+        "price": "0.51", "size": "11", "side": "SELL", "timestamp": str(make.T0 + 1),
+    }  # fmt: skip
+    open_desk.feed(trade)
+    assert open_desk.wait(5_000_000)
+    assert open_desk.top.flags == Flag.SUSPECT | Flag.CROSSED
 
 
 def test_a_frame_without_changes_proves_nothing(open_desk, make):
@@ -327,6 +487,34 @@ def test_no_more_than_twenty_levels_a_side_are_shown(desk, make):
     assert (shown.bids[0], shown.bids[38]) == (44 * CENT, 25 * CENT)
 
 
+def test_a_lost_connection_shows_in_the_depth_too(open_desk, make):
+    open_desk.channel.flush_depth()
+    open_desk.channel.on_down()
+    for slot, token in enumerate((make.YES, make.NO)):
+        shown = open_desk.reader.board("depth").read(slot, tag_of("polymarket", token))
+        assert shown.flags == Flag.RESYNC | Flag.NO_BID | Flag.NO_ASK
+        assert (shown.bid_count, shown.ask_count, set(shown.bids)) == (0, 0, {0})
+        assert shown.batch == open_desk.top.batch
+
+
+def test_depth_is_published_with_a_backlogs_end_so_that_both_are_of_one_batch(open_desk, make):
+    open_desk.channel.flush_depth()
+    for is_behind in (True, False):
+        open_desk.channel.on_behind(is_behind)
+        shown = open_desk.reader.board("depth").read(0, tag_of("polymarket", make.YES))
+        assert shown.flags == (Flag.RESYNC if is_behind else 0)
+        assert shown.batch == open_desk.top.batch
+
+
+def test_fewer_levels_may_be_asked_for(open_desk, make):
+    pair = open_desk.pair
+    pair._boards = replace(pair._boards, depth_max=1)
+    pair.publish_depth()
+    shown = open_desk.reader.board("depth").read(0, tag_of("polymarket", make.YES))
+    assert (shown.bid_count, shown.ask_count) == (1, 1)
+    assert shown.bids[:4] == (40 * CENT, 10**10, 0, 0)
+
+
 def test_mids_are_the_tops_as_they_stand(open_desk):
     open_desk.channel.publish_mids()
     open_desk.channel.publish_mids()
@@ -357,3 +545,39 @@ def test_a_token_listed_alone_is_published_with_its_mirror(make):
         assert desk.reader.board("depth").version(1) == 0
     finally:
         desk.close()
+
+
+def test_a_witness_proves_the_same_record_anew_and_never_goes_back(desk, make):
+    desk.feed(make.both_books([("0.4", "1")], [("0.5", "2")]))
+    before = desk.top
+    desk.pair.on_witnessed(desk.now_ns + 5)
+    desk.pair.on_witnessed(desk.now_ns + 4)
+    found = desk.top
+    assert found.version == before.version + 1
+    assert (found.proof, found.proven_ns) == (Proof.WITNESS, desk.now_ns + 5)
+    changed = {"version", "publish_ns", "proof", "proven_ns"}
+    names = [name for name in PAIR_BBO.value_names if name not in changed]
+    assert [getattr(found, name) for name in names] == [getattr(before, name) for name in names]
+    desk.feed(make.both_changes("BUY", "0.4", "3", ("0.4", "0.5"), ms=1))
+    assert (desk.top.proof, desk.top.proven_ns) == (Proof.BEST_PRICES, desk.now_ns)
+
+
+def test_only_whole_sound_books_on_a_live_connection_can_be_proven(desk, make):
+    pair = desk.pair
+    assert not pair.is_provable
+    desk.feed(make.both_books([("0.4", "1")], [("0.5", "2")]))
+    assert pair.is_provable
+    pair.on_behind(True)
+    assert not pair.is_provable
+    pair.on_behind(False)
+    desk.feed(make.both_changes("SELL", "0.38", "9", ("0.3", "0.38"), ms=1))
+    assert pair.held_ns
+    assert not pair.is_provable
+    desk.feed(make.both_books([("0.4", "1")], [("0.5", "2")], ms=2))
+    assert pair.is_provable
+    pair.on_lost()
+    assert not pair.is_provable
+    desk.feed(make.both_books([("0.4", "1")], [("0.5", "2")], ms=3))
+    assert pair.is_provable
+    pair.on_down()
+    assert not pair.is_provable

@@ -11,12 +11,17 @@ from cache.layout import Flag, tag_of
 from cache.segment import ReaderSegment, WriterSegment, remove
 from feeds import polymarket
 from feeds.polymarket import ROLE, PolymarketFeed, boards
+from host.settings import BookStore
 from host.settings import PolymarketFeed as Settings
 
 SETTINGS = Settings(
     market_slots=2, families=("btc-updown-5m",), tokens=(), hold_ms=5, depth_interval_ms=10,
     quiet_s=30.0, lead_s=120.0, linger_s=90.0, lookup_timeout_s=5.0, official_interval_s=15.0,
     twap_silence_s=10.0, twap_wait_s=3.0, strike_proxy="none",
+)  # fmt: skip
+BOOK_STORE = BookStore(
+    enabled=True, default_max_stale_ms=1_500, hard_stale_ms=5_000, max_depth=1,
+    warmup_timeout_ms=10_000, warmup_min_ready_fraction=0.8,
 )  # fmt: skip
 S = 1_000_000_000
 
@@ -63,7 +68,7 @@ class Settlement:
 class World:
     """A feed without a socket, its timers, and readers of its boards."""
 
-    def __init__(self, monkeypatch, namespace=None):
+    def __init__(self, monkeypatch, namespace=None, **more):
         self.namespace = namespace or f"t{uuid.uuid4().hex[:12]}"
         self.now_ns = 1_000 * S
         monkeypatch.setattr(polymarket, "monotonic_ns", lambda: self.now_ns)
@@ -71,7 +76,7 @@ class World:
         self.reader = ReaderSegment.attach(ROLE, namespace=self.namespace)
         self.settlement = Settlement()
         self.feed = PolymarketFeed(
-            self.segment, "ws://127.0.0.1:1/", SETTINGS, settlement=self.settlement
+            self.segment, "ws://127.0.0.1:1/", SETTINGS, settlement=self.settlement, **more
         )
         self.session = self.feed.session = Session()
         self.timers = []
@@ -242,6 +247,46 @@ def test_the_link_is_proven_by_what_is_read_but_not_by_a_backlog(world, make):
     assert world.reader.link_ns == proven_ns
 
 
+def test_a_pong_proves_the_link_where_no_frame_comes(world):
+    world.connect()
+    world.session.read_ns = world.now_ns + 5
+    world.feed.tick(1, 0)
+    assert world.reader.link_ns == world.now_ns + 5
+    world.session.read_ns += S
+    world.session.is_behind = True
+    world.feed.tick(2, 0)
+    assert world.reader.link_ns == world.now_ns + 5
+    world.session.is_behind, world.session.read_ns = False, 0
+    world.feed.tick(3, 0)
+    assert world.reader.link_ns == world.now_ns + 5, "a connection that was not read proves nothing"
+
+
+def test_the_witness_looks_only_while_a_connection_carries_the_markets(world, make):
+    told = []
+
+    class Witness:
+        def tick(self, pairs, *, read_ns, wall_ns):
+            told.append(([pair.market.condition_id for pair in pairs], read_ns, wall_ns))
+
+        def on_disconnected(self):
+            told.append("disconnected")
+
+    world.feed._witness = Witness()
+    world.feed.on_listed(make.market_info())
+    world.feed.tick(1, 7)
+    world.connect()
+    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
+    world.session.is_behind = True
+    world.feed.tick(2, 7)
+    assert told == []
+    world.session.is_behind = False
+    world.feed.tick(3, 7)
+    assert told == [([make.MARKET], world.session.read_ns, 7)]
+    world.disconnect()
+    world.feed.tick(4, 7)
+    assert told[1:] == ["disconnected"]
+
+
 def test_depth_follows_on_a_timer_set_once(world, make):
     world.feed.on_listed(make.market_info())
     world.connect()
@@ -313,6 +358,36 @@ def test_a_doubted_book_is_asked_for_by_leaving_and_joining(world, make):
     world.now_ns += S
     world.feed._ask_for_books(world.now_ns, 0)
     assert world.session.take() == []
+
+
+def test_a_market_that_says_nothing_is_subscribed_anew_at_the_hard_limit_of_the_book_store(
+    monkeypatch, make
+):
+    world = World(monkeypatch, book_store=BOOK_STORE)
+    try:
+        world.feed.on_listed(make.market_info())
+        world.connect()
+        world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
+        world.session.take()
+        for wait_ns, asked in ((5 * S, []), (1, ["unsubscribe", "subscribe"])):
+            world.now_ns += wait_ns
+            world.feed._ask_for_books(world.now_ns, 0)
+            assert [one["operation"] for one in world.session.take()] == asked
+    finally:
+        world.close()
+
+
+def test_no_more_levels_are_published_than_the_book_store_allows(monkeypatch, make):
+    world = World(monkeypatch, book_store=BOOK_STORE)
+    try:
+        world.feed.on_listed(make.market_info())
+        world.connect()
+        world.read(make.both_books([("0.4", "1"), ("0.3", "1")], [("0.5", "1"), ("0.6", "1")]))
+        world.fire()
+        shown = world.reader.board("depth").read(0, 0)
+        assert (shown.bid_count, shown.ask_count) == (1, 1)
+    finally:
+        world.close()
 
 
 def test_books_that_never_come_make_the_connection_anew(world, make):

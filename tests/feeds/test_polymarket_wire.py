@@ -102,6 +102,8 @@ def test_a_rejection_says_whose_state_may_be_lost():
     found = parse(b'{"event_type":"price_change","market":"0x1","price_changes":7}')
     assert isinstance(found, Rejection)
     assert (found.market, found.is_harmless) == ("0x1", False)
+    found = parse(b'{"asset_id":"1","price_changes":[{"asset_id":"2"},{"asset_id":3},4]}')
+    assert (found.market, found.tokens) == ("", {"1", "2"})
     assert parse(b'{"market":7}') == Rejection(
         Cause.MISTYPED, "Expected `str`, got `int` - at `$.market`"
     )

@@ -61,6 +61,7 @@ sides = st.one_of(st.sampled_from(["BUY", "SELL", "BUY", "SELL", "", "buy"]), no
 tokens = st.sampled_from([*TOKENS, *TOKENS, *TOKENS, "3", "", "1" * 78])
 bests = st.one_of(good_prices, texts, st.sampled_from(["", "0", "1"]))
 changes = st.builds(Change, tokens, prices, sizes, sides, bests, bests)
+ticks = st.sampled_from([1, E9 // 1000, E9 // 100, E9 // 10, E9 - 1])
 levels = st.lists(st.builds(Level, prices, sizes), max_size=12)
 
 needs_core = pytest.mark.skipif(CORE is None, reason=ABSENCE)
@@ -79,23 +80,23 @@ def state(book):
 
 
 @needs_core
-@given(st.lists(st.lists(changes, max_size=6), max_size=5), st.sampled_from(["2", ""]))
-def test_the_core_applies_any_changes_as_the_pure_twin_does(frames, second_id):
+@given(st.lists(st.lists(changes, max_size=6), max_size=5), st.sampled_from(["2", ""]), ticks)
+def test_the_core_applies_any_changes_as_the_pure_twin_does(frames, second_id, tick):
     pure, core = ((TokenBook("1"), TokenBook(second_id)) for _ in range(2))
     for number, frame in enumerate(frames):
         data = b"%d" % number
-        wanted = outcome(pure_book.apply_changes, *pure, frame, data)
-        assert outcome(CORE.apply_changes, *core, frame, data) == wanted
+        wanted = outcome(pure_book.apply_changes, *pure, frame, data, tick)
+        assert outcome(CORE.apply_changes, *core, frame, data, tick) == wanted
         for one, other in zip(core, pure, strict=True):
             assert state(one) == state(other)
         assert all(type(px) is int for px in (*core[0].bids, *core[1].asks.values()))
 
 
 @needs_core
-@given(levels, st.booleans())
-def test_the_core_reads_any_side_as_the_pure_twin_does(side, is_bid):
-    wanted = outcome(pure_book.read_side, side, is_bid)
-    assert outcome(CORE.read_side, side, is_bid) == wanted
+@given(levels, st.booleans(), ticks)
+def test_the_core_reads_any_side_as_the_pure_twin_does(side, is_bid, tick):
+    wanted = outcome(pure_book.read_side, side, is_bid, tick)
+    assert outcome(CORE.read_side, side, is_bid, tick) == wanted
 
 
 @needs_core
@@ -117,28 +118,32 @@ def test_the_core_has_the_grammar_of_the_strict_parser(text):
         size = parse_e9(text)
     except DecimalError:
         size = ValueError
-    found = outcome(CORE.read_side, [Level("0.5", text)], True)
+    found = outcome(CORE.read_side, [Level("0.5", text)], True, 1)
     assert found == (
         size if size is ValueError else ({E9 // 2: size} if size else {}, E9 // 2 if size else 0)
     )
     is_price = size is not ValueError and 0 < size < E9
-    found = outcome(CORE.read_side, [Level(text, "1")], True)
+    found = outcome(CORE.read_side, [Level(text, "1")], True, 1)
     assert found == (({size: E9}, size) if is_price else ValueError)
 
 
 @needs_core
 @pytest.mark.parametrize(
     "arguments",
-    [(), (TokenBook("1"), TokenBook("2"), []), (TokenBook("1"), None, [], b""),
-     (TokenBook("1"), TokenBook("2"), None, b""), (TokenBook("1"), TokenBook("2"), (), b""),
-     (TokenBook("1"), TokenBook("2"), [None], b""),
-     (TokenBook("1"), TokenBook("2"), [Level("", "")], b"")],
+    [(), (TokenBook("1"), TokenBook("2"), [], b""), (TokenBook("1"), None, [], b"", 1),
+     (TokenBook("1"), TokenBook("2"), None, b"", 1), (TokenBook("1"), TokenBook("2"), (), b"", 1),
+     (TokenBook("1"), TokenBook("2"), [None], b"", 1),
+     (TokenBook("1"), TokenBook("2"), [Level("", "")], b"", 1),
+     (TokenBook("1"), TokenBook("2"), [], b"", 0), (TokenBook("1"), TokenBook("2"), [], b"", E9),
+     (TokenBook("1"), TokenBook("2"), [], b"", "1"), (TokenBook("1"), TokenBook("2"), [], b"", -1)],
 )  # fmt: skip
 def test_what_no_caller_gives_is_a_type_error_and_not_the_end_of_the_process(arguments):
     with pytest.raises(TypeError):
         CORE.apply_changes(*arguments)
     with pytest.raises(TypeError):
-        CORE.read_side(*arguments[:1], True)
+        CORE.read_side(*arguments[:1], True, 1)
+    with pytest.raises(TypeError):
+        CORE.read_side([], True, *arguments[4:] if arguments[4:] != (1,) else (0,))
 
 
 @needs_core
@@ -149,14 +154,14 @@ def test_a_book_without_its_fields_is_an_error_and_not_the_end_of_the_process():
         delattr(book, name)
         for entry in (buy, Change("1", "0.4", "1", "SELL", "0.4", "0.5")):
             try:
-                CORE.apply_changes(book, TokenBook("2"), [entry], b"")
+                CORE.apply_changes(book, TokenBook("2"), [entry], b"", 1)
             except (TypeError, ValueError):
                 continue
     for name in Change.__struct_fields__:
         broken = copy.copy(buy)
         delattr(broken, name)
         try:
-            CORE.apply_changes(TokenBook("1"), TokenBook("2"), [broken], b"")
+            CORE.apply_changes(TokenBook("1"), TokenBook("2"), [broken], b"", 1)
         except (TypeError, ValueError):
             continue
         assert name.startswith("best_")
@@ -170,7 +175,7 @@ def test_a_class_without_the_slots_is_refused_and_the_known_ones_stay():
     with pytest.raises(TypeError, match="slot"):
         CORE.configure(Other, Change, Level, OutOfRangeError)
     book = TokenBook("1")
-    assert CORE.apply_changes(book, TokenBook("2"), [Change("1", "0.5", "1", "BUY")], b"") == 1
+    assert CORE.apply_changes(book, TokenBook("2"), [Change("1", "0.5", "1", "BUY")], b"", 1) == 1
     assert book.bids == {E9 // 2: E9}
 
 
@@ -184,17 +189,19 @@ def test_the_core_keeps_nothing_of_what_it_has_seen():
     bad = [
         Change("1", "x", "1", "BUY"), Change("1", "0.4", "x", "BUY"),
         Change("3", "0.4", "1", "BUY"), Change("1", "0.4", "1", "HOLD"),
+        Change("1", "0.45", "1", "BUY"),
     ]  # fmt: skip
     side = [Level("0.4", "1"), Level("0.5", "2"), Level("0.6", "0")]
     frame = bytearray(b"frame")
     first, second = TokenBook("1"), TokenBook("2")
 
     def a_round():
-        CORE.apply_changes(first, second, entries, frame)
+        CORE.apply_changes(first, second, entries, frame, E9 // 10)
         for one in bad:
-            outcome(CORE.apply_changes, first, second, [*entries, one], frame)
-        CORE.read_side(side, True)
-        outcome(CORE.read_side, [*side, Level("0", "1")], False)
+            outcome(CORE.apply_changes, first, second, [*entries, one], frame, E9 // 10)
+        CORE.read_side(side, True, E9 // 10)
+        for price in ("0", "0.55"):
+            outcome(CORE.read_side, [*side, Level(price, "1")], False, E9 // 10)
         outcome(CORE.parse_time_ns, "x")
         CORE.parse_time_ns("1790766981628")
 

@@ -2,20 +2,17 @@ import asyncio
 import uuid
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cache.counters import Counter
 from cache.layout import PAIR_BBO, BoardSpec
 from cache.segment import ReaderSegment, WriterSegment
 from feeds import session as module
+from feeds.dialing import DIAL_COUNT_MAX, Quota
 from feeds.session import (
-    BACKOFF_FIRST_S,
-    BACKOFF_MAX_S,
+    FLOW_NS,
     STALL_NS,
     Keepalive,
     Session,
-    backoff_s,
 )
 
 S = 1_000_000_000
@@ -37,6 +34,10 @@ class Connection:
         self.protocol = Protocol()
         self.transport = self
         self.is_aborted = False
+        self.ping_count = 0
+
+    def send_ping(self):
+        self.ping_count += 1
 
     def abort(self):
         self.is_aborted = True
@@ -178,6 +179,24 @@ def test_the_keepalive_message_goes_out_every_interval(rig):
         assert made.take() == [f"PING {number}"]
         made.read("PONG")
     assert not made.connection.is_aborted
+
+
+def test_a_quiet_connection_is_pinged_so_that_there_is_something_to_read(rig):
+    made = rig(ping_s=0.5).open()
+    made.tick(0.45)
+    assert made.connection.ping_count == 0
+    made.tick(0.1)
+    assert made.connection.ping_count == 1
+    made.tick(0.4)
+    assert made.connection.ping_count == 1, "one that is not answered is not repeated at once"
+    made.read()
+    made.tick(0.45)
+    assert made.connection.ping_count == 1
+    made.tick(0.1)
+    assert made.connection.ping_count == 2
+    unasked = rig().open()
+    unasked.tick(9)
+    assert unasked.connection.ping_count == 0
 
 
 def test_a_connection_that_does_not_answer_is_made_anew(rig):
@@ -325,34 +344,114 @@ def test_without_a_connection_a_message_is_dropped(rig):
     assert made.sent == []
 
 
-@given(st.integers(0, 10_000), st.floats(0, 1))
-def test_the_delay_doubles_with_jitter_up_to_its_longest(attempt, fraction):
-    delay = backoff_s(attempt, fraction)
-    assert BACKOFF_FIRST_S / 2 <= delay <= BACKOFF_MAX_S
-    assert backoff_s(attempt + 1, fraction) >= delay
-    assert backoff_s(attempt, 0) <= delay <= backoff_s(attempt, 1)
-    assert backoff_s(attempt, fraction, longest_s=0.5) <= 0.5
+class Redialled:
+    """Runs a session whose connections live as told, on the clock of the rig; notes the delays."""
+
+    def __init__(self, made, monkeypatch, *, fraction=1.0, is_local=False):
+        self.made, self.delays, self.dials_ns, self.stop_at = made, [], [], 0
+        made.session._is_local = is_local
+        made.session._quota = Quota()
+        monkeypatch.setattr(made.session, "_jitter", lambda: fraction)
+        monkeypatch.setattr(made.session, "_run_once", self.run_once)
+        monkeypatch.setattr(made.session, "_wait", self.wait)
+
+    async def wait(self, delay_s):
+        self.delays.append(delay_s)
+        if len(self.delays) == self.stop_at:
+            self.made.session.stop()
+        self.made.now_ns += round(delay_s * S)
+
+    async def run_once(self):
+        self.dials_ns.append(self.made.now_ns)
+        self.made.session._reset()
+        live = next(self.lives, None)
+        if live is None:
+            self.made.session.stop()
+        else:
+            live()
+
+    def run(self, *lives):
+        self.lives = iter(lives)
+        asyncio.run(self.made.session.run())
+        return self.delays
 
 
-def test_the_delay_is_reset_only_after_data_flowed(rig, monkeypatch):
+def alive(made, seconds, *texts):
+    """A connection that reads these frames, and is cut so much later."""
+
+    def live():
+        made.open()
+        made.read(*texts)
+        made.now_ns += round(seconds * S)
+        made.session._closed("cut")
+
+    return live
+
+
+def test_the_delay_grows_until_data_has_flowed_for_some_seconds(rig, monkeypatch):
     made = rig()
-    flows = iter([False, False, True, False])
-    delays = []
+    flow_s = FLOW_NS / S
+    lives = [alive(made, s, "data") for s in (0.0, flow_s - 0.1, flow_s, 0.0)]
+    assert Redialled(made, monkeypatch).run(*lives)[:4] == [0.5, 1.0, 0.25, 0.5]
 
-    async def run_once():
-        made.session._flowed = next(flows)
 
-    async def wait(delay_s):
-        delays.append(delay_s)
-        if len(delays) == 4:
-            made.session.stop()
+def test_what_is_no_data_of_ours_resets_no_delay_however_long_it_flows(rig, monkeypatch):
+    made = rig()
+    made.handler.tells = False
+    lives = [alive(made, 60.0), alive(made, 60.0, "PONG"), alive(made, 60.0, "garbage")]
+    assert Redialled(made, monkeypatch).run(*lives)[:3] == [0.5, 1.0, 2.0]
 
-    made.session._is_local = False
-    monkeypatch.setattr(made.session, "_jitter", lambda: 1.0)
-    monkeypatch.setattr(made.session, "_run_once", run_once)
-    monkeypatch.setattr(made.session, "_wait", wait)
-    asyncio.run(made.session.run())
-    assert delays == [0.5, 1.0, 0.25, 0.5]
+
+@pytest.mark.parametrize(("fraction", "delays"), [(0.0, [0.25, 0.5]), (1.0, [0.5, 1.0])])
+def test_the_delay_is_the_sessions_own_with_its_own_jitter(rig, monkeypatch, fraction, delays):
+    made = rig()
+    lives = [alive(made, 0.0), alive(made, 0.0)]
+    assert Redialled(made, monkeypatch, fraction=fraction).run(*lives)[:2] == delays
+
+
+def test_sessions_do_not_draw_the_same_jitter(rig):
+    drawn = {rig().session._jitter() for _ in range(8)}
+    assert len(drawn) == 8
+    assert all(0.0 <= one <= 1.0 for one in drawn)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 6.0])
+def test_a_venue_that_cuts_every_connection_is_not_dialled_beyond_its_limit(
+    rig, monkeypatch, seconds
+):
+    made = rig()
+    played = Redialled(made, monkeypatch, fraction=0.0)
+    played.run(*[alive(made, seconds, "data")] * 400)
+    dials = played.dials_ns
+    busiest = max(sum(at <= other < at + 300 * S for other in dials) for at in dials)
+    assert busiest <= (25 if seconds == 0.0 else DIAL_COUNT_MAX)
+
+
+def test_a_dial_beyond_the_quota_of_the_host_waits_for_its_turn_and_is_counted(rig, monkeypatch):
+    made = rig()
+    played = Redialled(made, monkeypatch)
+    for _ in range(DIAL_COUNT_MAX):  # by other sessions with this host
+        made.session._quota.take(made.now_ns - 100 * S)
+    assert played.run()[0] == 200.0
+    assert made.counted(Counter.feeds_session_delayed) == 1
+
+
+def test_a_session_stopped_while_it_waits_for_its_turn_does_not_dial(rig, monkeypatch):
+    made = rig()
+    played = Redialled(made, monkeypatch)
+    played.stop_at = 1
+    for _ in range(DIAL_COUNT_MAX):
+        made.session._quota.take(made.now_ns)
+    assert played.run() == [300.0]
+    assert played.dials_ns == []
+
+
+def test_a_venue_on_this_host_is_dialled_soon_and_without_a_quota(rig, monkeypatch):
+    made = rig()
+    lives = [alive(made, 0.0)] * (DIAL_COUNT_MAX + 5)
+    delays = Redialled(made, monkeypatch, is_local=True).run(*lives)
+    assert set(delays) == {0.5}
+    assert made.counted(Counter.feeds_session_delayed) == 0
 
 
 def test_what_a_handler_raises_ends_the_run(rig, monkeypatch):

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.layout import E9, INSTRUMENT, SettlementType, tag_of
+from cache.layout import E9, INSTRUMENT, Proof, SettlementType, tag_of
 from feeds.subscriptions import (
-    ASK_COUNT_MAX,
     ASK_NS,
     GIVE_UP_NS,
     SUSPECT_ASK_NS,
@@ -159,7 +158,7 @@ def a_pair(**changes):
     market = SimpleNamespace(window_start_ns=0, window_end_ns=0)
     values = {
         "tag": 1, "market": market, "is_suspect": False, "is_ready": True, "is_whole": True,
-        "recv_ns": 100 * ASK_NS,
+        "recv_ns": 100 * ASK_NS, "proven_ns": 0, "proof": Proof.BEST_PRICES,
     }  # fmt: skip
     return SimpleNamespace(**(values | changes))
 
@@ -182,7 +181,7 @@ def test_a_book_that_never_came_is_asked_for_with_growing_delay(requests):
     asked = [
         at for at in range(0, 20) if requests.due([pair], now_ns=NOW + at * ASK_NS, wall_ns=0)[0]
     ]
-    assert asked == [1, 3, 7, 15]
+    assert asked == [1, 2, 4, 8, 12, 16]
 
 
 def test_a_doubted_book_is_asked_for_at_once_but_not_in_a_storm(requests):
@@ -202,7 +201,7 @@ def test_a_silent_market_is_asked_for(requests):
 
 
 def test_what_is_asked_for_in_vain_makes_the_connection_anew_but_not_often(requests):
-    pair = a_pair(is_ready=False, is_whole=False)
+    pair = a_pair(is_ready=False, is_whole=False, recv_ns=0)
     hopeless = []
     for second in range(0, 400, 5):
         now_ns = NOW + second * 10**9
@@ -211,7 +210,54 @@ def test_what_is_asked_for_in_vain_makes_the_connection_anew_but_not_often(reque
             requests.asked(pair, now_ns)  # the new connection subscribes
     assert len(hopeless) >= 2
     assert all(b - a >= GIVE_UP_NS // 10**9 for a, b in itertools.pairwise(hopeless))
-    assert ASK_COUNT_MAX == 3
+    assert hopeless[0] <= 10
+
+
+def test_while_another_market_flows_the_connection_is_kept_and_the_lone_one_asked_for(requests):
+    pair = a_pair(is_suspect=True, recv_ns=NOW - ASK_NS)
+    asked = []
+    for at in range(0, 600):
+        now_ns = NOW + at * ASK_NS // 10
+        wanted, is_hopeless = requests.due([pair], now_ns=now_ns, wall_ns=0, flow_ns=now_ns)
+        assert not is_hopeless
+        if wanted:
+            asked.append(at)
+    assert asked[:5] == [0, 10, 30, 70, 110]
+    assert len(asked) < 20
+
+
+def test_a_subscription_that_gives_books_alone_is_asked_ever_more_rarely_and_then_made_anew(
+    requests,
+):
+    pair = a_pair(is_suspect=True)
+    assert requests.due([pair], now_ns=NOW, wall_ns=0) == ([pair], False)
+    booked = a_pair(recv_ns=NOW + 1, proof=Proof.SNAPSHOT)
+    assert requests.due([booked], now_ns=NOW + 2, wall_ns=0) == ([], False)
+    again = a_pair(is_suspect=True, recv_ns=NOW + 1, proof=Proof.SNAPSHOT)
+    assert requests.due([again], now_ns=NOW + ASK_NS - 1, wall_ns=0) == ([], False)
+    assert requests.due([again], now_ns=NOW + ASK_NS, wall_ns=0) == ([again], True)
+
+
+@pytest.mark.parametrize("proof", [Proof.BEST_PRICES, Proof.WITNESS])
+def test_a_change_or_a_witness_behind_the_book_ends_the_waiting(requests, proof):
+    pair = a_pair(is_suspect=True)
+    requests.due([pair], now_ns=NOW, wall_ns=0)
+    requests.due([a_pair(proof=proof)], now_ns=NOW + 1, wall_ns=0)
+    found = requests.due([pair], now_ns=NOW + SUSPECT_ASK_NS, wall_ns=0)
+    assert found == ([pair], False)
+
+
+def test_a_quiet_market_that_is_witnessed_is_not_silent(requests):
+    quiet = a_pair(recv_ns=NOW - 10 * QUIET_NS, proven_ns=NOW - QUIET_NS)
+    assert requests.due([quiet], now_ns=NOW, wall_ns=0) == ([], False)
+    assert requests.due([quiet], now_ns=NOW + 1, wall_ns=0)[0] == [quiet]
+
+
+def test_a_silent_market_whose_book_answers_makes_no_connection_anew(requests):
+    for at in range(20):
+        now_ns = NOW + at * (QUIET_NS + 10)
+        silent = a_pair(recv_ns=now_ns - QUIET_NS - 1, proof=Proof.SNAPSHOT)
+        assert requests.due([silent], now_ns=now_ns, wall_ns=0) == ([silent], False)
 
 
 def test_a_market_that_is_not_open_or_over_makes_no_connection_anew(requests):

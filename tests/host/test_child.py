@@ -9,6 +9,7 @@ from host import child as module
 from host import family
 from host.child import Child, cause_of, child_environ
 from host.config import DEFAULT_PATH, load
+from host.process import ExitCode
 from host.roles import Part
 
 NS_PER_S = 10**9
@@ -117,11 +118,34 @@ def test_a_crash_loop_ends_in_failed(child):
     assert not child.restart_if_due(now_ns * 100)
 
 
-def test_bad_configuration_is_not_tried_again(child):
+@pytest.mark.parametrize("code", [ExitCode.USAGE, ExitCode.NO_ROOM])
+def test_what_no_restart_can_heal_is_not_tried_again(child, code):
     child.start(0)
-    FakeProcess.made[0].code = 2
+    FakeProcess.made[0].code = int(code)
     child.watch(1)
     assert child.phase == ProcessPhase.FAILED
+    assert child.has_no_room == (code == ExitCode.NO_ROOM)
+
+
+def test_a_child_that_has_run_and_finds_no_room_later_does_not_end_the_others(child, written):
+    written.set_state(State.RUN)
+    child.start(0)
+    child.watch(1)
+    FakeProcess.made[0].code = int(ExitCode.NO_ROOM)
+    child.watch(2)
+    assert child.phase == ProcessPhase.FAILED
+    assert not child.has_no_room
+
+
+def test_the_last_words_of_a_child_are_the_last_line_of_its_log(child, tmp_path):
+    assert child.last_words() == "feed.x", "what it wrote is before everybody's eyes"
+    logged = Child(PART, load(environ={}), log_dir=tmp_path)
+    assert logged.last_words() == "feed.x"
+    log = tmp_path / "feed.x.log"
+    log.write_text("")
+    assert logged.last_words() == "feed.x"
+    log.write_text("x" * 2 * module.WORDS_BYTES + "\nbefore\nneeds 3 bytes\n")
+    assert logged.last_words() == "feed.x: needs 3 bytes"
 
 
 def test_what_was_asked_to_stop_stays_stopped(child):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cache.md_config import MDCacheConfig
 from host.config import (
     BYTES_MAX,
     DEFAULT_PATH,
@@ -365,6 +366,23 @@ def test_a_range_can_be_said_in_words() -> None:
     assert describe(int) == "write a whole number"
 
 
+def test_a_polled_reference_is_asked_of_the_embedded_venue_unless_told_otherwise() -> None:
+    shipped = load(environ={}).feeds.binance
+    assert shipped.source == "stream"
+    port = {"PENSTOCK_SIM_PORT": "9001", "PENSTOCK_FEEDS_BINANCE_SOURCE": "poll"}
+    polled = load(environ=port).feeds.binance
+    assert polled.source == "poll"
+    assert polled.poll_url == "http://127.0.0.1:9001/pricer/snapshot?symbol={symbol}"
+
+
+def test_several_polled_symbols_need_a_place_in_the_url(tmp_path: Path) -> None:
+    two = 'symbols = ["BTCUSDT", "ETHUSDT"]\nsource = "poll"\npoll_url = "http://pricer/x"'
+    with pytest.raises(ConfigError, match=r"write \{symbol\} where the symbol belongs"):
+        load(write(tmp_path, f"[feeds.binance]\n{two}"), environ={})
+    load(write(tmp_path, "[feeds.binance]\n" + two.replace("/x", "/{symbol}")), environ={})
+    load(write(tmp_path, "[feeds.binance]\n" + two.replace('"poll"', '"stream"')), environ={})
+
+
 def test_every_endpoint_of_a_venue_is_a_setting() -> None:
     """No process knows an address: any server that speaks the protocol can stand in."""
     address = re.compile(r"\b(?:wss?|https?)://[a-z0-9.-]+", re.IGNORECASE)
@@ -408,3 +426,41 @@ def test_nothing_that_is_configured_raises_anything_but_its_faults(given_values:
     environ = {f"PENSTOCK_{k.upper().replace('.', '_')}": v for k, v in given_values.items()}
     with contextlib.suppress(ConfigError):
         assert load(environ=environ)
+
+
+MD_CACHE = {
+    "enabled": True, "ttl_ms": 1000, "max_depth": 20, "stale_ok": True,
+    "invalidate_on_ws_gap_ms": 1500, "max_inflight_refresh": 1,
+}  # fmt: skip
+
+
+def test_the_cache_of_rest_snapshots_ships_on_and_is_off_for_who_makes_one_without_a_word() -> None:
+    found = load(environ={}).md_cache
+    assert {key: getattr(found, key) for key in MD_CACHE} == MD_CACHE
+    assert not MDCacheConfig().enabled
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high"),
+    [("ttl_ms", 10, 5_000), ("max_depth", 1, 200), ("invalidate_on_ws_gap_ms", 50, 10_000)],
+)
+def test_the_cache_of_rest_snapshots_has_the_ranges_that_were_asked_for(
+    tmp_path: Path, key: str, low: int, high: int
+) -> None:
+    for value in (low, high):
+        path = write(tmp_path, f"[md_cache]\n{key} = {value}\nstale_ms_max = 5000")
+        assert getattr(load(path, environ={}).md_cache, key) == value
+    for value in (low - 1, high + 1, "true", '"100"'):
+        (fault,) = faults_of(write(tmp_path, f"[md_cache]\n{key} = {value}"))
+        assert f"md_cache.{key} is " in fault
+        assert f"at least {low} and at most {high}" in fault
+
+
+def test_faults_of_the_cache_of_rest_snapshots_are_said_together(tmp_path: Path) -> None:
+    text = "[md_cache]\nttl_ms = 5\nstale_ms_max = 99\nretry_delay_ms = 9000\ncolour = 1"
+    faults = faults_of(write(tmp_path, text))
+    assert [fault.split(" is ")[0] for fault in faults] == [
+        "md_cache.colour", "md_cache.ttl_ms", "md_cache: retry_delay_ms_max"
+    ]  # fmt: skip
+    (fault,) = faults_of(write(tmp_path, "[md_cache]\nstale_ms_max = 99"))
+    assert fault == "md_cache: stale_ms_max is 99: make it at least ttl_ms, 1000"

@@ -1,9 +1,10 @@
 import os
+import signal
 
 import pytest
 
 from cache import segment
-from cache.segment import WriterSegment
+from cache.segment import WriterSegment, roles
 from host import family
 from host.config import load
 
@@ -14,6 +15,9 @@ def forgetful(monkeypatch):
     monkeypatch.setattr(family._Family, "supervisor_pid", 0)
     monkeypatch.setattr(family.ctypes, "CDLL", lambda name: pytest.fail("asked the kernel"))
     monkeypatch.delenv(family.VARIABLE, raising=False)
+    before = signal.getsignal(family.DEATH_SIGNAL)
+    yield
+    signal.signal(family.DEATH_SIGNAL, before)
 
 
 class Kernel:
@@ -43,11 +47,25 @@ def test_a_child_asks_for_the_death_signal_and_takes_the_variable_out(monkeypatc
     assert family.VARIABLE not in os.environ
 
 
-def test_a_child_whose_parent_is_gone_before_it_asked_does_not_start(monkeypatch):
+def test_the_death_signal_ends_no_process_that_has_not_yet_its_handlers(monkeypatch):
     monkeypatch.setattr(family.ctypes, "CDLL", lambda name: Kernel())
-    monkeypatch.setenv(family.VARIABLE, str(2**22 + 1))
+    monkeypatch.setenv(family.VARIABLE, str(os.getppid()))
+    family.tie()
+    signal.raise_signal(family.DEATH_SIGNAL)
+
+
+def test_a_child_whose_parent_is_gone_before_it_asked_sweeps_and_does_not_start(
+    namespace, monkeypatch
+):
+    monkeypatch.setattr(family, "SETTLE_S", 0.0)
+    config = load(environ={"PENSTOCK_HOST_NAMESPACE": namespace})
+    WriterSegment.create("supervisor", (), namespace=namespace).close()
+    family.refuse_orphan(config)
+    assert roles(namespace) == ["supervisor"], "a process without a supervisor is no orphan"
+    monkeypatch.setattr(family._Family, "supervisor_pid", 2**22 + 1)
     with pytest.raises(SystemExit, match="has gone"):
-        family.tie()
+        family.refuse_orphan(config)
+    assert roles(namespace) == []
 
 
 def test_the_parent_is_asked_for_again_after_the_death_signal(monkeypatch):

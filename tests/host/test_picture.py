@@ -6,8 +6,8 @@ from host.picture import BookRow, FillRow, OrderRow, Picture, PositionRow, Quote
 
 def test_what_is_copied_from_a_record_is_called_the_same_in_the_row():
     pairs = (
-        (BookRow, layout.PAIR_BBO), (ReferenceRow, layout.BBO), (QuoteRow, layout.TARGET_QUOTES),
-        (OrderRow, layout.WORKING_ORDER), (PositionRow, layout.POSITION), (FillRow, layout.FILL),
+        (QuoteRow, layout.TARGET_QUOTES), (OrderRow, layout.WORKING_ORDER),
+        (PositionRow, layout.POSITION), (FillRow, layout.FILL),
     )  # fmt: skip
     for row, record in pairs:
         names = {field.name for field in record.fields}
@@ -18,7 +18,9 @@ def test_what_is_copied_from_a_record_is_called_the_same_in_the_row():
 
 def test_unknown_is_null_in_json():
     row = msgspec.json.decode(msgspec.json.encode(BookRow(market="m", slot=0)))
-    assert row["age_ms"] is None
-    assert row["strike_e9"] is None
-    assert "COPIED" not in row
+    for name in ("age_ms", "strike_e9", "yes_bid_px_e9", "no_ask_qty_e9", "last_px_e9", "tick_e9"):
+        assert row[name] is None, name
+    row = msgspec.json.decode(msgspec.json.encode(ReferenceRow(symbol="s", slot=0)))
+    assert (row["bid_px_e9"], row["sigma_e9"]) == (None, None)
+    assert "COPIED" not in msgspec.json.decode(msgspec.json.encode(QuoteRow("s", "m")))
     assert "processes" in Picture.__struct_fields__

@@ -2,15 +2,18 @@
 
 import faulthandler
 import signal
+from pathlib import Path
 
 import pytest
 
-from cache.errors import AlreadyRunning, LayoutMismatch, SegmentMissing
+from cache.errors import AlreadyRunning, LayoutMismatch, SegmentMissing, SharedMemoryFull
 from cache.layout import State
-from cache.segment import ReaderSegment, WriterSegment
-from host import family, process
+from cache.segment import ReaderSegment, WriterSegment, segment_path
+from host import family, idle, process
 from host.arguments import UsageError
+from host.clock import monotonic_ns
 from host.config import ConfigError, load
+from host.idle import IdleStrategy, make_idle
 from host.process import Frame, claim, guarded, run_role
 
 
@@ -38,7 +41,8 @@ def segment(config):
     ("error", "code"),
     [
         (ConfigError(["one"]), 2), (AlreadyRunning("x"), 3), (LayoutMismatch("x"), 4),
-        (SegmentMissing("x"), 1), (ZeroDivisionError("x"), 1), (KeyboardInterrupt(), 0),
+        (SharedMemoryFull("x"), 5), (SegmentMissing("x"), 1), (ZeroDivisionError("x"), 1),
+        (KeyboardInterrupt(), 0),
     ],
 )  # fmt: skip
 def test_exceptions_become_exit_codes(error, code, capsys):
@@ -112,6 +116,59 @@ def test_a_role_is_started_polled_and_halted(segment, config, namespace):
     assert role.story == ["start", "poll", "poll", "poll", "halt"]
     assert (reader.state, reader.loop_count) == (State.HALT, 3)
     assert reader.counters.all()["host_polls_idle"] == 2
+
+
+PARKED_NS = 5 * 10**9
+"""So long a wake would have to be lost, to be seen by it."""
+
+
+class Waiting(IdleStrategy):
+    """Notes in the story of a role when it is called."""
+
+    def __init__(self, story):
+        super().__init__([])
+        self.story = story
+
+    def arm(self):
+        self.story.append("arm")
+
+    def idle(self, work_count, until_ns=0):
+        self.story.append(f"idle {work_count}")
+
+
+def test_every_turn_arms_before_it_polls_and_idles_after(segment, config):
+    role = Scripted(3)
+    run_role(segment, role, config, idle=Waiting(role.story))
+    turn = ["arm", "poll", "idle 0"]
+    assert role.story == ["start", *turn, "arm", "poll", "idle 1", *turn, "halt"]
+
+
+def test_a_bell_that_rings_between_the_look_at_the_input_and_the_wait_ends_the_wait(
+    segment, config, namespace, monkeypatch
+):
+    """The loop and the real bells: what the poll missed is met by the next one, and at once."""
+    writer = WriterSegment.create("feed.bell", (), namespace=namespace)
+    bells = [ReaderSegment.attach("feed.bell", namespace=namespace)]
+    monkeypatch.setattr(idle, "PARK_MAX_NS", PARKED_NS)
+    role = Scripted(4)
+    looked, polled_ns = role.poll, []
+
+    def poll(now_ns):
+        polled_ns.append(now_ns)
+        looked(now_ns)
+        writer.ring()  # by somebody else, after the input was looked at
+        return 0
+
+    role.poll = poll
+    role.due_ns = lambda: monotonic_ns() + PARKED_NS
+    monkeypatch.setattr(Frame, "housekeep", lambda frame, now_ns: setattr(frame, "due_ns", 1 << 62))
+    parked = make_idle("park", bells)
+    try:
+        run_role(segment, role, config, bells=bells, idle=parked)
+    finally:
+        writer.close(remove=True)
+    assert parked._waiter is not None, "it parks on the bell"
+    assert polled_ns[-1] - polled_ns[0] < PARKED_NS, "no wake was lost"
 
 
 def test_the_signals_are_given_back(segment, config):
@@ -214,3 +271,17 @@ def test_a_second_claim_is_refused(segment, config):
     with pytest.raises(AlreadyRunning):
         claim(config, "feed.x", ())
     assert isinstance(segment, WriterSegment)
+
+
+@pytest.mark.parametrize("place", ["{}", "{}.lock"])
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_stands_under_the_name_of_a_segment_is_a_matter_of_usage(config, place, kind):
+    path = Path(place.format(segment_path(config.host.namespace, "feed.y")))
+    path.mkdir() if kind == "folder" else path.symlink_to("/nowhere")
+    try:
+        with pytest.raises(UsageError, match=f"{path} is not a segment"):
+            claim(config, "feed.y", ())
+        assert path.is_dir() or path.is_symlink(), "it is not ours to remove"
+        assert [*path.parent.glob(f"{config.host.namespace}.*")] == [path], "and no lock is left"
+    finally:
+        path.rmdir() if kind == "folder" else path.unlink()

@@ -28,7 +28,12 @@ def test_numbers_read_well(value, text):
 
 def test_a_side_that_nobody_offers_is_a_dash():
     assert quote(450_000_000, 0) == "-"
+    assert quote(None, None) == "-"
     assert quote(450_000_000, 5 * E9) == "0.45 x 5"
+
+
+def test_a_price_whose_size_nobody_knows_stands_alone():
+    assert quote(450_000_000, None) == "0.45"
 
 
 def test_ages_are_given_in_the_unit_that_reads_best():
@@ -44,8 +49,15 @@ def test_the_page_shows_processes_books_quotes_positions_and_fills(filled):
         assert part in text
 
 
+def test_books_that_are_not_mirrors_of_each_other_say_on_which_side(filled):
+    picture = Survey(filled).take(NOW_NS, WALL_NS)
+    assert "apart" not in text_of(picture)
+    picture.books[0].disagrees = ["bid"]
+    assert "bid apart" in text_of(picture)
+
+
 def test_a_page_of_nothing_says_so():
-    empty = Picture("mine", 0, [], [], [], [], [], [], [], {}, {})
+    empty = Picture("mine", 0, [], [], [], [], [], [], [], [], {}, {})
     assert "nothing runs in mine" in text_of(empty)
 
 
@@ -57,6 +69,12 @@ def test_the_status_line_tells_the_whole_story_in_one_line(filled):
         "quote 0.44 x 20 | -", "orders 1", "fills 2", "cash -3",
     ):  # fmt: skip
         assert part in line
+
+
+def test_the_status_line_says_where_no_market_has_a_book(filled):
+    assert "no market has a book" not in status_line(Survey(filled).take(NOW_NS, WALL_NS))
+    empty = Picture(**{name: [] for name in Picture.__struct_fields__})
+    assert "no market has a book" in status_line(empty)
 
 
 def test_an_expired_quote_is_no_quote_and_the_dead_are_named(filled):

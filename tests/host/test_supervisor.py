@@ -28,9 +28,12 @@ class FakeChild:
     def __init__(self, part, config, *, log_dir=None):
         self.part, self.phase = part, ProcessPhase.STOPPED
         self.hung_count = self.restart_count = 0
-        self.due = False
+        self.due = self.has_no_room = False
         self.retry_ns = 0
         self.story = []
+
+    def last_words(self):
+        return self.part.role
 
     def row(self):
         return (11, 22, self.restart_count, 0, int(self.phase))
@@ -81,6 +84,22 @@ def test_a_stage_starts_when_the_one_before_is_ready(made):
     made.poll(6)
     assert phases(made)[3] == starting, "what was given up holds up nobody"
     assert made.failed == ["feed.b"]
+
+
+def test_a_child_without_room_ends_the_run_once_and_nothing_more_is_started(made, monkeypatch):
+    raised = []
+    monkeypatch.setattr(module.signal, "raise_signal", raised.append)
+    made.poll(0)
+    for child in made._children[:3]:
+        child.phase = ProcessPhase.RUNNING
+    made._children[2].phase, made._children[2].has_no_room = ProcessPhase.FAILED, True
+    made._stage = 3
+    made.poll(1)
+    assert raised == [module.signal.SIGTERM]
+    assert made._children[3].phase == ProcessPhase.STOPPED
+    assert made.without_room == "feed.b"
+    made.poll(2)
+    assert len(raised) == 1
 
 
 def test_the_table_of_processes_is_published_when_it_changes_and_once_a_second(made, namespace):

@@ -14,15 +14,19 @@ from cache.layout import (
     HEADER_AT,
     INSTRUMENT,
     PAIR_BBO,
+    SETTLEMENT,
     BoardSpec,
     Flag,
     State,
     tag_of,
 )
+from cache.pm_cache import PMCacheWriter, pm_boards
 from cache.segment import ReaderSegment, WriterSegment, roles, segment_path
 from host.dump import board_rows, render, segment_rows
 from host.show import screen, status_line
 from host.survey import FILLS_SHOWN, Survey, check
+from tests.cache.book_world import NOW as DEPTH_NS
+from tests.cache.book_world import FeedWorld
 from tests.system.damage import damages, spoil
 
 E9 = 10**9
@@ -50,6 +54,27 @@ def test_a_survey_sees_every_board_by_name(filled):
     (wish,) = picture.quotes
     assert (wish.strategy, wish.market, wish.valid_ms) == ("maker", "btc-up-1", 1000)
     assert wish.reason == "QUOTING"
+
+
+def test_a_side_without_a_price_is_none_and_a_size_that_is_unknown_too(filled):
+    picture = Survey(filled).take(NOW_NS, WALL_NS)
+    (book,), (reference,) = picture.books, picture.references
+    assert (book.no_bid_px_e9, book.no_ask_qty_e9, book.last_px_e9) == (None, None, None)
+    assert (reference.bid_qty_e9, reference.ask_qty_e9) == (2 * E9, E9)
+    assert (reference.age_ms, book.disagrees) == (7, [])
+
+
+def test_books_that_are_not_mirrors_of_each_other_are_told_apart(namespace):
+    boards = (*pm_boards(), BoardSpec("settlement", SETTLEMENT, 1, 8))
+    feed = WriterSegment.create("feed.polymarket.0", boards, namespace=namespace)
+    writer = PMCacheWriter(feed, clock=lambda: NOW_NS - 7_000_000)
+    yes = (450_000_000, E9, 470_000_000, E9)
+    for no, disagrees in (((530_000_000, E9, 560_000_000, E9), ["bid"]), (None, [])):
+        writer.update_from_ws(yes, no, "0xab", "1", "2")
+        (book,) = Survey(namespace).take(NOW_NS, WALL_NS).books
+        assert (book.disagrees, book.age_ms) == (disagrees, 7)
+    assert (book.no_bid_px_e9, book.flags) == (None, ["WARMUP", "NO_BID", "NO_ASK"])
+    feed.close()
 
 
 def test_only_orders_that_may_rest_are_listed_and_their_ids_need_not_be_text(filled):
@@ -235,3 +260,20 @@ def test_a_token_whose_market_is_gone_is_named_by_its_number(filled):
     picture = Survey(filled).take(NOW_NS, WALL_NS)
     assert picture.orders[0].outcome == "second"
     assert picture.fills[0].outcome == "first"
+
+
+def test_depth_is_shown_as_the_book_store_would_serve_it(namespace):
+    world = FeedWorld(namespace)
+    world.publish_top(batch=3, recv_ns=DEPTH_NS - 7_000_000)
+    world.publish_depth(batch=3, seq=9, recv_ns=DEPTH_NS - 7_000_000)
+    survey = Survey(namespace)
+    first, second = survey.take(DEPTH_NS, WALL_NS).depths
+    assert (first.feed, first.token, first.trust) == ("feed.binance.0", "BTCUSDT", "LIVE")
+    assert (first.is_ready, first.sequence, first.update_count, first.age_ms) == (True, 9, 1, 7)
+    assert (first.bid_count, first.ask_count) == (1, 1)
+    assert (second.token, second.trust, second.is_ready) == ("ETHUSDT", "NEVER_SEEN", False)
+    assert (second.sequence, second.age_ms, second.bid_count) == (None, None, None)
+    world.publish_top(batch=4, recv_ns=DEPTH_NS, flags=int(Flag.RESYNC))
+    assert [row.trust for row in survey.take(DEPTH_NS, WALL_NS).depths] == ["GAP", "NEVER_SEEN"]
+    world.segment.close(remove=True)
+    assert survey.take(DEPTH_NS, WALL_NS).depths == []

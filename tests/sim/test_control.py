@@ -55,6 +55,16 @@ def test_mute_is_frozen_and_more_and_thaws_too(stage):
     assert not faults.is_mute
 
 
+def test_single_tokens_freeze_and_thaw_alone_or_with_all(stage):
+    faults = stage.channels["polymarket"].faults
+    stage.do("freeze", channel="polymarket", tokens=("1", "2"))
+    assert not faults.is_frozen
+    stage.do("thaw", channel="polymarket", tokens=("1",))
+    assert faults.frozen_topics == {"2"}
+    stage.do("thaw")
+    assert faults.frozen_topics == frozenset()
+
+
 def test_refusing_concerns_newcomers_and_rest_only_where_meant(stage):
     stage.do("refuse", channel="rest", code=503, seconds=1)
     assert stage.rest.refusal(1) == 503
@@ -117,6 +127,9 @@ def test_garbage_is_as_much_as_told(stage, talk):
         {"fault": "garbage", "kinds": ["polite"]},
         {"fault": "lose", "count": 0},
         {"fault": "lose", "unknown": 1},
+        {"fault": "freeze", "channel": "all", "tokens": ["1"]},
+        {"fault": "lose", "channel": "polymarket", "tokens": ["1"]},
+        {"fault": "freeze", "channel": "polymarket", "tokens": [1]},
     ],
 )
 def test_what_makes_no_sense_is_400_with_a_reason(stage, ask, body):

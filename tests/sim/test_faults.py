@@ -90,3 +90,14 @@ def test_a_reset_ends_all_and_lets_go_what_was_held():
     assert faults.refusal(1) is None
     assert [frame for _, frame in faults.due(0)[0]] == [b"x"]
     assert not faults.is_active
+
+
+def test_topics_freeze_one_by_one_and_a_reset_thaws_them():
+    faults = Faults()
+    faults.freeze_topics(["a", "b"])
+    faults.freeze_topics(["c"])
+    faults.freeze_topics(["b"], False)
+    assert faults.frozen_topics == {"a", "c"}
+    assert not faults.is_active, "it is the channel that cuts them out"
+    faults.clear()
+    assert faults.frozen_topics == frozenset()

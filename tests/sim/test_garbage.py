@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sim.garbage import HUGE_BYTES, KINDS, OVERSIZE_BYTES, make
+from sim.garbage import AHEAD, HUGE_BYTES, KINDS, OVERSIZE_BYTES, make
 from sim.wire import BINARY
 
 SAMPLES = {
@@ -52,6 +52,27 @@ def test_numbers_are_replaced_and_names_are_not():
     assert (change["asset_id"], change["side"]) == ("111", "BUY")
     top = json.loads(make("nan", SAMPLES["ticker"]).payload)
     assert (top["b"], top["A"], top["s"], top["u"]) == ("NaN", "NaN", "BTCUSDT", 1)
+
+
+def test_what_is_well_formed_is_wrong_in_what_it_says():
+    book = {
+        "bids": [{"price": "0.4"}],
+        "asks": [{"price": "0.6"}],
+        "market": "0x1",
+        "asset_id": "7",
+    }
+    sample = json.dumps(book | {"timestamp": "1000"}).encode()
+    assert json.loads(make("off_grid", sample).payload)["bids"] == [{"price": "0.4567891"}]
+    assert json.loads(make("crossed", sample).payload)["bids"] == book["asks"]
+    assert json.loads(make("ahead", sample).payload)["timestamp"] == str(1000 + AHEAD)
+    nameless = json.loads(make("nameless", sample).payload)
+    assert "market" not in nameless
+    assert nameless["asset_id"] == "7"
+    twice = make("twice", sample).payload
+    assert twice.count(b'"price"') == 4
+    assert json.loads(twice) == json.loads(sample)
+    top = json.loads(make("crossed", SAMPLES["ticker"]).payload)
+    assert (top["b"], top["a"]) == ("2.0", "1.0")
 
 
 def test_sizes_and_opcodes_are_as_said():

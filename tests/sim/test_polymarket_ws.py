@@ -9,7 +9,13 @@ import pytest
 from sim.client import Tally
 from sim.frames import SimFrame
 from sim.garbage import make
-from sim.polymarket_ws import DUMP_TOKENS_MAX, INVALID_REASON, PolymarketChannel, event_type
+from sim.polymarket_ws import (
+    DUMP_TOKENS_MAX,
+    INVALID_REASON,
+    PolymarketChannel,
+    event_type,
+    without,
+)
 
 UP, DOWN = "111", "222"
 KNOWN = {UP: b'{"asset_id":"111"}', DOWN: b'{"asset_id":"222"}'}
@@ -175,3 +181,44 @@ def test_garbage_goes_to_subscribers_only_and_is_made_of_the_last_frame(spoken):
 )
 def test_the_event_type_is_found_without_parsing(payload, kind):
     assert event_type(payload) == kind
+
+
+CHANGES = {
+    "event_type": "price_change",
+    "price_changes": [{"asset_id": UP, "price": "0.1"}, {"asset_id": DOWN, "price": "0.9"}],
+}
+
+
+def test_a_frozen_token_is_cut_out_of_what_is_said_of_both(spoken):
+    client = spoken.join()
+    spoken.say(client, first(UP, DOWN, initial_dump=False, custom_feature_enabled=True))
+    spoken.channel.faults.freeze_topics([UP])
+    frame = SimFrame(0, "pm.market", (UP, DOWN), json.dumps(CHANGES).encode())
+    spoken.channel.publish(frame)
+    spoken.channel.publish(SimFrame(0, "pm.market", (UP,), KNOWN[UP]))
+    spoken.channel.publish(SimFrame(0, "pm.market", (DOWN,), KNOWN[DOWN]))
+    (changes, other) = client.take_json()
+    assert changes["price_changes"] == [CHANGES["price_changes"][1]]
+    assert other == {"asset_id": DOWN}
+    spoken.channel.faults.freeze_topics([DOWN])
+    spoken.channel.publish(frame)
+    spoken.channel.publish(event("market_resolved", UP, DOWN))
+    assert client.take() == []
+    assert spoken.channel.tally.frames_withheld == 3
+    spoken.channel.faults.freeze_topics([UP, DOWN], False)
+    spoken.channel.publish(frame)
+    assert client.take_json() == [CHANGES]
+
+
+def test_a_frozen_token_has_no_first_book_either(spoken):
+    client = spoken.join()
+    spoken.channel.faults.freeze_topics([UP])
+    spoken.say(client, first(UP, DOWN))
+    assert client.take_json() == [[{"asset_id": DOWN}]]
+
+
+def test_events_of_an_array_are_cut_out_one_by_one():
+    told = [{"asset_id": UP}, {"asset_id": DOWN}, CHANGES]
+    kept = json.loads(without(json.dumps(told).encode(), {UP}))
+    assert kept == [told[1], CHANGES | {"price_changes": [CHANGES["price_changes"][1]]}]
+    assert without(json.dumps(told).encode(), {UP, DOWN}) == b""

@@ -12,18 +12,27 @@ from msgspec.structs import replace as changed
 
 from cache.gate import Trust
 from cache.layout import E9, Provenance, Reason
-from strategy.market_maker import MakerParams, decide
+from strategy.market_maker import (
+    SIGNALS,
+    THREATS,
+    VIEWS,
+    MakerParams,
+    MakerPlanner,
+    SignalWorker,
+    ThreatWorker,
+)
 from strategy.pricing import NS, Window
 from strategy.quoting import QuoteParams, TwoSided
+from strategy.strategy_cache import RunAnchor, RunMode, StrategyCache
 from strategy.tick import (
     Basis,
     BookView,
     Market,
     ReferenceView,
-    RunAnchor,
-    RunMode,
+    Signal,
     StrikeView,
     TargetQuotes,
+    Threat,
     View,
 )
 
@@ -71,13 +80,65 @@ STOOD = TwoSided(48 * CENT, 20 * E9, 52 * CENT, 20 * E9)
 
 def view(second: float = 100.0, **changes: Any) -> View:
     wall_ns = int((START + second) * NS)
-    anchor = RunAnchor(NOW, wall_ns, run_id=1, strategy_id="maker", mode=RunMode.PAPER)
-    good = View(anchor, MARKET, BOOK, REFERENCE, Basis(24.0, 4.0), STRIKE, 61_024 * E9, TwoSided())
+    anchor = RunAnchor(NOW, wall_ns, run_id="1", strategy_id="maker", mode=RunMode.PAPER)
+    good = View(
+        MARKET.tag, anchor, MARKET, BOOK, REFERENCE, Basis(24.0, 4.0), STRIKE, 61_024 * E9,
+        TwoSided(), net_e9=0, admission=Reason.QUOTING,
+    )  # fmt: skip
     return changed(good, **changes)
 
 
 def run(seen: View, net_e9: int | None = 0, params: MakerParams = PARAMS) -> TargetQuotes:
-    return decide(seen, net_e9, params, NOW)
+    cache = StrategyCache()
+    cache.start_run({}, seen.anchor)
+    cache.set_dto(VIEWS, changed(seen, net_e9=net_e9))
+    for worker in (ThreatWorker(params), SignalWorker(params)):
+        worker.process(cache)
+    [(decided_on, target)] = MakerPlanner(params).plan(cache)
+    assert decided_on.tag == seen.tag
+    return target
+
+
+@pytest.mark.parametrize("reason", [Reason.HALTED, Reason.WARMING_UP, Reason.DISABLED])
+def test_a_market_that_is_not_admitted_is_not_quoted_whatever_its_inputs_are(
+    reason: Reason,
+) -> None:
+    assert run(view(admission=reason)) == TargetQuotes(reason, TwoSided(), 0)
+    suspect = changed(BOOK, trust=Trust.SUSPECT)
+    assert run(view(admission=reason, book=suspect, previous=STOOD)).quotes.is_empty
+
+
+def test_markets_are_decided_each_by_its_own_threats_and_signals() -> None:
+    cache = StrategyCache()
+    seen = [
+        view(tag=1, market=changed(MARKET, tag=1)),
+        view(tag=2, market=changed(MARKET, tag=2), strike=None),
+        view(tag=3, market=changed(MARKET, tag=3), basis=Basis(14.0, 4.0)),
+    ]
+    cache.start_run({}, seen[0].anchor)
+    for one in seen:
+        cache.set_dto(VIEWS, one)
+    ThreatWorker(PARAMS).process(cache)
+    assert cache.get_dtos(THREATS, Threat) == [Threat(2, Reason.NO_STRIKE)]
+    SignalWorker(PARAMS).process(cache)
+    first, third = cache.get_dtos(SIGNALS, Signal)
+    assert (first.tag, third.tag) == (1, 3)
+    assert first.fair_e9 == E9 // 2 < third.fair_e9
+    plan = list(MakerPlanner(PARAMS).plan(cache))
+    assert [decided.tag for decided, _ in plan] == [1, 2, 3]
+    assert [target.reason for _, target in plan] == [
+        Reason.QUOTING, Reason.NO_STRIKE, Reason.QUOTING
+    ]  # fmt: skip
+    assert [target.fair_px_e9 for _, target in plan] == [first.fair_e9, 0, third.fair_e9]
+
+
+def test_a_view_that_nothing_threatens_but_nobody_priced_is_not_quoted() -> None:
+    cache = StrategyCache()
+    seen = view()
+    cache.start_run({}, seen.anchor)
+    cache.set_dto(VIEWS, seen)
+    [(_, target)] = MakerPlanner(PARAMS).plan(cache)
+    assert (target.reason, target.quotes) == (Reason.NO_REFERENCE, TwoSided())
 
 
 def test_at_the_strike_a_flat_maker_quotes_around_one_half() -> None:

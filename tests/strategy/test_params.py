@@ -9,7 +9,7 @@ from cache.gate import LATENCY_ARB, POLICIES
 from cache.layout import E9, Provenance
 from host.config import ConfigError, load
 from strategy.params import strategy_params
-from strategy.tick import RunMode
+from strategy.strategy_cache import RunMode
 
 
 def test_the_shipped_configuration_gives_parameters() -> None:

@@ -132,7 +132,14 @@ def whole(mean_e9: int) -> Estimate:
     return Estimate(mean_e9, 0.0)
 
 
-PARAMS = BasisParams(half_life_s=10.0, sd_floor_bps=1.0, sd_max_bps=10.0, age_s_max=30.0)
+PARAMS = BasisParams(
+    half_life_s=10.0,
+    sd_floor_bps=1.0,
+    sd_max_bps=10.0,
+    age_s_max=30.0,
+    sd_unknown_bps=4.0,
+    fade_s=600.0,
+)
 
 
 def test_before_any_point_the_basis_is_not_known() -> None:
@@ -150,7 +157,14 @@ def test_the_first_point_is_the_basis_with_the_floor_for_variance() -> None:
 
 def test_the_basis_follows_and_its_variance_is_that_of_what_came() -> None:
     tracker = BasisTracker(
-        BasisParams(half_life_s=100.0, sd_floor_bps=0.0, sd_max_bps=10.0, age_s_max=30.0)
+        BasisParams(
+            half_life_s=100.0,
+            sd_floor_bps=0.0,
+            sd_max_bps=10.0,
+            age_s_max=30.0,
+            sd_unknown_bps=4.0,
+            fade_s=600.0,
+        )
     )
     rng = np.random.default_rng(3)
     for second in range(3_000):

@@ -457,6 +457,55 @@ def test_a_strike_of_no_provenance_is_none(world: Any, maker: Strategy) -> None:
     assert maker.run() is Reason.NO_STRIKE
 
 
+# --- the warmup, and faults of our own --------------------------------------------------------
+
+
+def test_until_enough_books_came_it_warms_up_and_then_quotes(world: Any) -> None:
+    running = world.market_tag
+    world.list_market(world.start_ns // E9 + 300, slot=1)
+    world.market_tag = running
+    maker = Strategy(world)
+    assert maker.run() is Reason.WARMING_UP
+    assert world.quotes().bid_qty_e9 == 0
+    world.book(slot=1)
+    assert maker.run() is Reason.QUOTING
+
+
+def test_a_token_that_never_comes_is_disabled_and_the_others_are_quoted(world: Any) -> None:
+    running = world.market_tag
+    late = world.list_market(world.start_ns // E9 + 300, slot=1)
+    world.market_tag = running
+    maker = Strategy(world, replace(PARAMS, warmup_timeout_ns=20_000_000))
+    assert maker.run() is Reason.WARMING_UP
+    time.sleep(0.03)
+    assert maker.run() is Reason.QUOTING
+    world.market_tag = late
+    assert world.quotes().reason == Reason.DISABLED
+    world.book(slot=1)
+    assert maker.run() is Reason.DISABLED
+    assert maker.count(Counter.strategy_tokens_disabled) == 2
+
+
+@pytest.mark.parametrize("part", ["_obstacle", "_signal", "_quotes"])
+def test_a_fault_of_our_own_withdraws_everything_and_goes_on_to_the_frame(
+    world: Any, maker: Strategy, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    assert maker.run() is Reason.QUOTING
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("a worker raised")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(f"strategy.market_maker.{part}", fail)
+        world.book()
+        with pytest.raises(ZeroDivisionError, match="a worker raised"):
+            maker.role.run()
+    got = world.quotes()
+    assert (got.reason, got.bid_qty_e9, got.ask_qty_e9) == (Reason.HALTED, 0, 0)
+    assert got.valid_until_ns == 0
+    assert maker.run() is Reason.QUOTING  # nothing of the broken run is left in the cache
+
+
 # --- causes, rest, and that nothing changed ---------------------------------------------------
 
 

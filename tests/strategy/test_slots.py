@@ -81,7 +81,7 @@ def test_after_a_restart_the_slots_are_as_they_were(segment: WriterSegment) -> N
         put(slots, tag, QUOTING, 1)
     again = make(segment)
     assert again.tags == {7, 8}
-    assert again.standing() == {}  # what the last incarnation wanted does not stand
+    assert again.standing(7) == TwoSided()  # what the last incarnation wanted does not stand
     assert again.claim(8, 2, live=frozenset({8}))
     assert put(again, 8, QUOTING, 2) == 2
 
@@ -90,9 +90,10 @@ def test_what_stands_is_what_was_published_last(segment: WriterSegment) -> None:
     slots = make(segment)
     slots.claim(7, 1, live=frozenset({7}))
     put(slots, 7, QUOTING, 1)
-    assert slots.standing() == {7: QUOTES}
+    assert slots.standing(7) == QUOTES
+    assert slots.standing(8) == TwoSided()
     put(slots, 7, NOTHING, 2)
-    assert slots.standing() == {}
+    assert slots.standing(7) == TwoSided()
 
 
 @pytest.mark.parametrize(

@@ -1,64 +1,339 @@
-"""Views live for one run."""
+"""The store of one run: configured, filled, read, cleared; whatever is wrong says so."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
 import pytest
-from msgspec.structs import replace as changed
+from msgspec import Struct
 
-from strategy.quoting import TwoSided
-from strategy.strategy_cache import StrategyCache
-from strategy.tick import RunAnchor, RunMode, View
+from strategy.strategy_cache import (
+    CacheAlreadyConfiguredError,
+    CacheNotConfiguredError,
+    InvalidDTOTypeError,
+    IStrategyCache,
+    RunAnchor,
+    RunMode,
+    StrategyCache,
+    StrategyCacheType,
+)
 
-ANCHOR = RunAnchor(now_ns=1, wall_ns=2, run_id=1, strategy_id="maker", mode=RunMode.PAPER)
-VIEW = View(ANCHOR, None, None, None, None, None, None, TwoSided())
-
-
-def test_views_are_read_within_their_run_and_gone_after_it() -> None:
-    cache = StrategyCache()
-    with cache.run(ANCHOR) as run:
-        run.freeze(7, VIEW)
-        assert run.view(7) is VIEW
-        assert run.views() == {7: VIEW}
-        assert run.anchor is ANCHOR
-        with pytest.raises(KeyError):
-            run.view(8)
-    for read in (lambda: cache.view(7), cache.views, lambda: cache.anchor):
-        with pytest.raises(AssertionError, match="no run is on"):
-            read()
-    with cache.run(ANCHOR) as run:
-        assert run.views() == {}
+NOON = datetime(2026, 11, 20, 12, 0, 0, 123_456, tzinfo=UTC)
+ANCHOR = RunAnchor(
+    now_ns=5, wall_ns=1_780_000_000_123_456_789, run_id="3-7", strategy_id="maker",
+    mode=RunMode.LIVE,
+)  # fmt: skip
 
 
-def test_a_run_that_fails_leaves_nothing_behind() -> None:
-    cache = StrategyCache()
+class Signal(Struct, frozen=True):
+    """A DTO."""
 
-    def fail() -> None:
-        with cache.run(ANCHOR) as run:
-            run.freeze(7, VIEW)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    with cache.run(ANCHOR) as run:
-        assert run.views() == {}
+    strength: int
 
 
-def test_a_market_is_frozen_once_and_under_the_anchor_of_the_run() -> None:
-    cache = StrategyCache()
-    with cache.run(ANCHOR) as run:
-        run.freeze(7, VIEW)
-        with pytest.raises(AssertionError, match="frozen already"):
-            run.freeze(7, VIEW)
-        other = changed(VIEW, anchor=changed(ANCHOR, run_id=2))
-        with pytest.raises(AssertionError, match="another anchor"):
-            run.freeze(8, other)
+class Risk(Struct, frozen=True):
+    """Another."""
+
+    level: int
 
 
-def test_a_run_does_not_begin_inside_another() -> None:
-    cache = StrategyCache()
-    with (
-        cache.run(ANCHOR),
-        pytest.raises(AssertionError, match="inside another"),
-        cache.run(ANCHOR),
+class Loose(Struct):
+    """A Struct that can be changed: no DTO."""
+
+    strength: int
+
+
+class Sketch:
+    """No Struct at all."""
+
+
+@pytest.fixture
+def cache() -> StrategyCache:
+    return StrategyCache()
+
+
+@pytest.fixture
+def running(cache: StrategyCache) -> StrategyCache:
+    cache.start_run({}, NOON)
+    return cache
+
+
+# --- initialization -----------------------------------------------------------------------------
+
+
+def test_a_new_cache_is_not_configured(cache: StrategyCache) -> None:
+    with pytest.raises(CacheNotConfiguredError):
+        cache.get_run_anchor()
+
+
+def test_it_is_a_strategy_cache_to_whoever_wants_one_and_there_may_be_several() -> None:
+    first, second = StrategyCache(), StrategyCache()
+    assert isinstance(first, IStrategyCache)
+    first.start_run({}, NOON)
+    second.start_run({}, NOON)
+    first.set_dto("signals", Signal(1))
+    assert not second.has_dto("signals")
+
+
+@pytest.mark.parametrize(
+    ("error", "base"),
+    [
+        (CacheNotConfiguredError, RuntimeError),
+        (InvalidDTOTypeError, TypeError),
+        (CacheAlreadyConfiguredError, ValueError),
+    ],
+)
+def test_the_errors_are_of_the_kinds_that_callers_catch(
+    error: type[Exception], base: type[Exception]
+) -> None:
+    assert issubclass(error, base)
+
+
+# --- start_run ----------------------------------------------------------------------------------
+
+
+def test_a_run_starts_at_a_naive_time_which_is_utc(cache: StrategyCache) -> None:
+    cache.start_run({}, NOON.replace(tzinfo=None))
+    assert cache.get_run_anchor().timestamp == NOON
+
+
+@pytest.mark.parametrize("hours", [0, 2, -9])
+def test_a_run_starts_at_an_aware_time_which_is_converted(cache: StrategyCache, hours: int) -> None:
+    zone = timezone(timedelta(hours=hours))
+    cache.start_run({}, NOON.astimezone(zone))
+    timestamp = cache.get_run_anchor().timestamp
+    assert timestamp == NOON
+    assert timestamp.tzinfo is UTC
+
+
+def test_a_run_starts_under_an_anchor_that_is_kept_as_it_is(cache: StrategyCache) -> None:
+    cache.start_run({}, ANCHOR)
+    assert cache.get_run_anchor() is ANCHOR
+
+
+def test_a_run_does_not_start_inside_another_which_goes_on(running: StrategyCache) -> None:
+    running.set_dto("signals", Signal(1))
+    with pytest.raises(CacheAlreadyConfiguredError, match="call clear"):
+        running.start_run({}, ANCHOR)
+    with pytest.raises(ValueError, match="run 1 is on"):
+        running.start_run({}, ANCHOR)
+    assert running.get_run_anchor().timestamp == NOON
+    assert running.get_dtos("signals", Signal) == [Signal(1)]
+
+
+@pytest.mark.parametrize("timestamp", [None, 1_780_000_000, "2026-11-20T12:00:00Z"])
+def test_what_is_no_time_starts_nothing(cache: StrategyCache, timestamp: Any) -> None:
+    with pytest.raises(CacheNotConfiguredError, match=f"got {type(timestamp).__name__}"):
+        cache.start_run({}, timestamp)
+    with pytest.raises(CacheNotConfiguredError):
+        cache.has_dto("signals")
+
+
+@pytest.mark.parametrize(
+    ("tick_cache", "word"), [(None, "NoneType"), ([], "list"), ({"signals": Signal(1)}, "Signal")]
+)
+def test_what_cannot_hold_dtos_starts_nothing(
+    cache: StrategyCache, tick_cache: Any, word: str
+) -> None:
+    with pytest.raises(TypeError, match=f"got {word}"):
+        cache.start_run(tick_cache, NOON)
+    with pytest.raises(CacheNotConfiguredError):
+        cache.get_run_anchor()
+
+
+def test_the_dtos_are_kept_in_the_callers_own_dictionary(cache: StrategyCache) -> None:
+    tick_cache: StrategyCacheType = {"signals": [Signal(1)]}
+    cache.start_run(tick_cache, NOON)
+    cache.set_dto("signals", Signal(2))
+    assert tick_cache == {"signals": [Signal(1), Signal(2)]}
+
+
+# --- get_run_anchor -----------------------------------------------------------------------------
+
+
+def test_outside_a_run_there_is_no_anchor(running: StrategyCache) -> None:
+    running.clear()
+    with pytest.raises(CacheNotConfiguredError, match=r"get the RunAnchor.*start_run\(\) first"):
+        running.get_run_anchor()
+
+
+@pytest.mark.parametrize(
+    "field", ["now_ns", "wall_ns", "run_id", "strategy_id", "mode", "timestamp"]
+)
+def test_an_anchor_cannot_be_changed(running: StrategyCache, field: str) -> None:
+    anchor = running.get_run_anchor()
+    with pytest.raises(AttributeError):
+        setattr(anchor, field, getattr(anchor, field))
+
+
+def test_an_anchor_says_whose_run_it_is_and_each_run_has_an_id_of_its_own() -> None:
+    cache = StrategyCache("maker", RunMode.REPLAY)
+    anchors = []
+    for _ in range(3):
+        cache.start_run({}, NOON)
+        anchors.append(cache.get_run_anchor())
+        cache.clear()
+    assert {(anchor.strategy_id, anchor.mode) for anchor in anchors} == {("maker", RunMode.REPLAY)}
+    assert len({anchor.run_id for anchor in anchors}) == 3
+    assert anchors[0].now_ns == 0  # a plain time is on no clock of this host
+
+
+@pytest.mark.parametrize(
+    ("wall_ns", "timestamp"),
+    [
+        (0, datetime(1970, 1, 1, tzinfo=UTC)),
+        (1_780_000_000_123_456_789, datetime(2026, 5, 28, 20, 26, 40, 123_456, tzinfo=UTC)),
+        (-1_000, datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+    ],
+)
+def test_the_timestamp_is_exact_to_the_microsecond(wall_ns: int, timestamp: datetime) -> None:
+    anchor = RunAnchor(0, wall_ns, "1", "maker", RunMode.PAPER)
+    assert anchor.timestamp == timestamp
+
+
+def test_a_mode_is_one_of_the_four() -> None:
+    assert [mode.value for mode in RunMode] == ["live", "paper", "replay", "backtest"]
+
+
+# --- set_dto ------------------------------------------------------------------------------------
+
+
+def test_outside_a_run_nothing_is_stored(cache: StrategyCache) -> None:
+    with pytest.raises(CacheNotConfiguredError, match=r"set a DTO.*start_run\(\) first"):
+        cache.set_dto("signals", Signal(1))
+
+
+@pytest.mark.parametrize(
+    ("dto", "word"),
+    [
+        ("not_a_dto", "got str"),
+        (None, "got NoneType"),
+        ({"strength": 1}, "got dict"),
+        (Sketch(), "got Sketch"),
+        (Signal, "got StructMeta"),
+        (Loose(1), "Loose.*frozen=True"),
+    ],
+)
+def test_what_is_no_frozen_struct_is_refused_by_its_type(
+    running: StrategyCache, dto: Any, word: str
+) -> None:
+    for _ in range(2):
+        with pytest.raises(TypeError, match=word):
+            running.set_dto("signals", dto)
+    assert not running.has_dto("signals")
+
+
+def test_a_key_is_text(running: StrategyCache) -> None:
+    with pytest.raises(TypeError, match="got int"):
+        running.set_dto(7, Signal(1))  # type: ignore[arg-type]
+    assert running.get_dtos(7, Signal) == []  # type: ignore[arg-type]
+
+
+def test_dtos_of_a_key_keep_their_order_and_other_keys_their_own(running: StrategyCache) -> None:
+    for strength in (3, 1, 2):
+        running.set_dto("signals", Signal(strength))
+    running.set_dto("threats", Risk(9))
+    assert running.get_dtos("signals", Signal) == [Signal(3), Signal(1), Signal(2)]
+    assert running.get_dtos("threats", Risk) == [Risk(9)]
+
+
+# --- get_dtos -----------------------------------------------------------------------------------
+
+
+def test_outside_a_run_nothing_is_read(cache: StrategyCache) -> None:
+    with pytest.raises(CacheNotConfiguredError, match=r"get DTOs.*start_run\(\) first"):
+        cache.get_dtos("signals", Signal)
+
+
+def test_another_type_than_asked_for_is_refused_with_both_names(running: StrategyCache) -> None:
+    running.set_dto("signals", Signal(1))
+    with pytest.raises(InvalidDTOTypeError, match=r"Expected Risk, got Signal for key 'signals'"):
+        running.get_dtos("signals", Risk)
+    assert running.get_dtos("signals", Signal) == [Signal(1)]
+
+
+def test_one_of_another_type_among_many_is_enough(running: StrategyCache) -> None:
+    running.set_dto("signals", Signal(1))
+    running.set_dto("signals", Risk(1))
+    with pytest.raises(InvalidDTOTypeError, match="got Risk"):
+        running.get_dtos("signals", Signal)
+    assert len(running.get_dtos("signals", Struct)) == 2
+
+
+def test_a_key_without_dtos_gives_an_empty_list(running: StrategyCache) -> None:
+    assert running.get_dtos("signals", Signal) == []
+
+
+def test_what_is_done_to_the_list_that_was_given_out_changes_nothing(
+    running: StrategyCache,
+) -> None:
+    running.set_dto("signals", Signal(1))
+    got = running.get_dtos("signals", Signal)
+    got.clear()
+    got.append(Signal(2))
+    running.get_dtos("threats", Risk).append(Risk(1))
+    assert running.get_dtos("signals", Signal) == [Signal(1)]
+    assert not running.has_dto("threats")
+
+
+# --- has_dto ------------------------------------------------------------------------------------
+
+
+def test_outside_a_run_nothing_is_looked_for(cache: StrategyCache) -> None:
+    with pytest.raises(CacheNotConfiguredError, match=r"look for a DTO.*start_run\(\) first"):
+        cache.has_dto("signals")
+
+
+def test_a_key_that_is_missing_or_empty_has_none(cache: StrategyCache) -> None:
+    cache.start_run({"empty": []}, NOON)
+    assert cache.has_dto("missing") is False
+    assert cache.has_dto("empty") is False
+
+
+def test_a_key_with_a_dto_has_one(running: StrategyCache) -> None:
+    running.set_dto("signals", Signal(1))
+    assert running.has_dto("signals") is True
+
+
+# --- clear --------------------------------------------------------------------------------------
+
+
+def test_clearing_ends_the_run_wholly(running: StrategyCache) -> None:
+    running.set_dto("signals", Signal(1))
+    running.clear()
+    for use in (
+        running.get_run_anchor,
+        lambda: running.set_dto("signals", Signal(1)),
+        lambda: running.get_dtos("signals", Signal),
+        lambda: running.has_dto("signals"),
     ):
-        pass
+        with pytest.raises(CacheNotConfiguredError):
+            use()
+
+
+def test_clearing_twice_or_before_any_run_does_nothing(cache: StrategyCache) -> None:
+    cache.clear()
+    cache.start_run({}, NOON)
+    cache.clear()
+    cache.clear()
+    cache.start_run({}, NOON)
+
+
+# --- the whole life -----------------------------------------------------------------------------
+
+
+def test_a_run_starts_stores_reads_clears_and_the_next_one_sees_nothing_of_it(
+    cache: StrategyCache,
+) -> None:
+    cache.start_run({}, NOON)
+    cache.set_dto("signals", Signal(1))
+    cache.set_dto("threats", Risk(2))
+    assert cache.has_dto("signals")
+    assert cache.get_dtos("signals", Signal) == [Signal(1)]
+    assert cache.get_dtos("threats", Risk) == [Risk(2)]
+    cache.clear()
+    cache.start_run({}, NOON + timedelta(seconds=1))
+    assert cache.get_run_anchor().timestamp == NOON + timedelta(seconds=1)
+    assert not cache.has_dto("signals")
+    assert cache.get_dtos("threats", Risk) == []

@@ -5,17 +5,16 @@ from __future__ import annotations
 from cache.gate import Trust
 from cache.layout import E9, STAMP_COUNT, TARGET_QUOTES, Reason
 from strategy.quoting import TwoSided
+from strategy.strategy_cache import RunAnchor, RunMode
 from strategy.tick import (
     BookView,
     ReferenceView,
-    RunAnchor,
-    RunMode,
     TargetQuotes,
     View,
     record_values,
 )
 
-ANCHOR = RunAnchor(now_ns=1_000, wall_ns=2_000, run_id=1, strategy_id="maker", mode=RunMode.PAPER)
+ANCHOR = RunAnchor(now_ns=1_000, wall_ns=2_000, run_id="1", strategy_id="maker", mode=RunMode.PAPER)
 BOOK = BookView(Trust.LIVE, 1, 2, 3, batch=11, version=12, age_ns=13, recv_ns=14, publish_ns=15,
                 last_trusted_ns=16)  # fmt: skip
 REFERENCE = ReferenceView(Trust.LIVE, 21, version=22, age_ns=23, recv_ns=24, publish_ns=25,
@@ -27,7 +26,7 @@ TARGET = TargetQuotes(
 
 
 def view(book: BookView | None, reference: ReferenceView | None) -> View:
-    return View(ANCHOR, None, book, reference, None, None, None, TwoSided())
+    return View(7, ANCHOR, None, book, reference, None, None, None, TwoSided(), 0, Reason.QUOTING)
 
 
 def test_every_field_of_the_record_gets_its_value() -> None:

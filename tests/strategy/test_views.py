@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cache.gate import Trust, Witness
-from cache.layout import E9, Flag, Provenance, SettlementType
+from cache.layout import E9, Flag, Provenance, Reason, SettlementType
 from cache.liveness import Liveness
 from cache.segment import WriterSegment
 from host.config import load
@@ -18,11 +18,13 @@ from strategy.params import StrategyParams, strategy_params
 from strategy.pricing import NS, Window
 from strategy.quoting import TwoSided
 from strategy.runner import strategy_boards
-from strategy.tick import RunAnchor, RunMode, View
+from strategy.strategy_cache import RunAnchor, RunMode
+from strategy.tick import View
 from strategy.views import ViewBuilder, Witnesses
 
 PARAMS = strategy_params(load(environ={}))
 STOOD = TwoSided(1, 2, 3, 4)
+OWN = STOOD, 5, Reason.WARMING_UP
 
 
 class Eye:
@@ -45,11 +47,10 @@ class Eye:
     ) -> View:  # fmt: skip
         look = self.inputs.look()
         now_ns = time.monotonic_ns() + later_ns
-        anchor = RunAnchor(now_ns, wall_ns or time.time_ns() + later_ns, 1, "maker", mode)
+        anchor = RunAnchor(now_ns, wall_ns or time.time_ns() + later_ns, "1", "maker", mode)
         witness = Witness(Liveness.LIVE, incarnation, look.market_link_ns)
-        standing = {self.world.market_tag: STOOD}
-        views = self.builder.build(look, anchor, Witnesses(witness, witness), standing)
-        return dict(views)[self.world.market_tag]
+        views = self.builder.build(look, anchor, Witnesses(witness, witness), lambda *_: OWN)
+        return {view.tag: view for view in views}[self.world.market_tag]
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_a_view_has_all_that_was_read(world: Any, eye: Eye) -> None:
     assert view.strike is not None
     assert view.strike == (view.strike.__class__)(61_000 * E9, Provenance.STREAM)
     assert view.average_e9 is None  # the window is open: no average is being formed
-    assert view.previous == STOOD
+    assert (view.previous, view.net_e9, view.admission) == OWN
     assert book.last_trusted_ns == view.anchor.now_ns
 
 

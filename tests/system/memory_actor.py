@@ -315,6 +315,7 @@ def tenant(options: argparse.Namespace, twin: Any) -> None:
     board = ReaderSegment.attach(world.ROLE, namespace=options.namespace).board("storm")
     owner, tag = options.owner, world.TAG + options.owner
     own = other = foreign = rows = 0
+    board.history(0, 1, tag)  # The first one imports numpy, which takes longer than some races.
     say(ready=True)
     until = time.monotonic() + options.seconds
     while not asked.to_end and time.monotonic() < until:
@@ -368,9 +369,10 @@ PARTS = (storm, pairs, reuse, hunt, combine, tenant, leave, scribble)
 
 def main() -> None:
     world.die_with_parent()
-    from tests.system import memory_bells, memory_crash
+    from tests.system import memory_bells, memory_caches, memory_crash, memory_gate
 
-    parts = {part.__name__: part for part in (*PARTS, *memory_bells.PARTS, *memory_crash.PARTS)}
+    others = [*memory_bells.PARTS, *memory_caches.PARTS, *memory_crash.PARTS, *memory_gate.PARTS]
+    parts = {part.__name__: part for part in (*PARTS, *others)}
     parser = argparse.ArgumentParser()
     parser.add_argument("part", choices=parts)
     parser.add_argument("--twin", choices=("pure", "core", "steps"), default="pure")

@@ -37,10 +37,10 @@ enum { REFUSED = 1, USAGE = 2, OTHER_LAYOUT = 4 };        /* exit statuses */
 enum { BOOT = 1, RUN, HALT, FAIL, RETIRED };              /* §4 State */
 static const char *const STATES[] = {"?", "BOOT", "RUN", "HALT", "FAIL", "RETIRED"};
 
-/* §5: fields follow each other without gaps: Q u64, q i64, I u32, s and b with their bytes, i64s with
- * their number. Reserved ones stand last, and are left out. */
-static const char PREFIX_FIELDS[] = "Q:tag I:incarnation I:generation Q:batch Q:venue_seq q:recv_ns "
-                                    "q:publish_ns q:venue_ts_ns I:flags I:proof ";
+/* §5: fields follow each other without gaps: Q u64, q i64, I u32, s and b with their bytes, an
+ * array with its number. Reserved ones stand last, and are left out. */
+static const char PREFIX_FIELDS[] = "Q:tag I:incarnation I:generation Q:batch Q:venue_seq "
+                                    "q:recv_ns q:publish_ns q:venue_ts_ns I:flags I:proof ";
 static const struct {
     u32 bytes;
     const char *fields;
@@ -70,7 +70,8 @@ static const struct {
           "I:settled "}, /* position, behind target_quotes */
     {256, "b32:order_id Q:pair_tag q:px_e9 q:qty_e9 q:filled_e9 q:created_ns q:working_ns "
           "Q:quotes_version Q:book_version Q:reference_version q:book_age_ns q:reference_age_ns "
-          "q:decided_ns q:quoted_ns q:cause_ns I:side I:state I:outcome_index "}, /* working_order */
+          "q:decided_ns q:quoted_ns q:cause_ns I:side I:state "
+          "I:outcome_index "}, /* working_order */
     {192, "b32:order_id Q:fill_id Q:pair_tag q:px_e9 q:qty_e9 q:fee_e9 q:rebate_e9 I:side "
           "I:is_maker Q:book_version I:outcome_index "}, /* fill */
     {192, "s48:name Q:pid q:started_ns Q:restart_count q:exit_code I:phase "}, /* process */
@@ -228,14 +229,14 @@ static void show_fields(const char *fields, const uint8_t *at)
         fields += n + 1;
         if (kind == 's')
             printf("%.*s", (int)count, (const char *)at), at += count;
-        for (; kind == 'b' && count > 0; count--)
-            printf("%02x", *at++);
-        for (count = kind == 's' ? 0 : kind == 'b' ? 0 : count ? count : 1; count > 0; count--) {
-            u64 value = kind == 'I' ? u32_at(at) : u64_at(at);
-            printf(kind == 'q' ? "%ld" : "%lu", value);
-            printf(count > 1 ? " " : "");
-            at += size;
-        }
+        else if (kind == 'b')
+            for (; count > 0; count--)
+                printf("%02x", *at++);
+        else
+            for (count += !count; count > 0; count--, at += size) {
+                printf(kind == 'q' ? "%ld" : "%lu", kind == 'I' ? u32_at(at) : u64_at(at));
+                printf(count > 1 ? " " : "");
+            }
         puts("");
     }
 }
@@ -502,8 +503,9 @@ static int find(const char *id)
     record_t r;
     u64 v;
     open_boards(&l);
-    if (!search(&l, id) || !l.is_listed)
-        return puts(l.is_listed ? "BUSY" : "UNLISTED") < 0;
+    bool is_sure = search(&l, id);
+    if (!l.is_listed)
+        return puts(is_sure ? "UNLISTED" : "BUSY") < 0;
     for (int i = 0; i < PLACES; i++) {
         place_t found = read_place(&l, i, r, &v);
         printf("[%s]\nslot=%u\nfound=%s\n", NAMES[i], l.slots[i], PLACE_WORDS[found]);
@@ -566,7 +568,7 @@ static bool is_gone(const char *path)
     return strcmp(word, "LIVE") != 0 && (stat(path, &st) != 0 || st.st_ino != inode);
 }
 
-/* Step 6 and 7: look the token up again, and say what became of it. */
+/* Steps 6 and 7: look the token up again, and say what became of it. */
 static bool look_again(listing_t *l, const char *id, u64 (*told)[2])
 {
     listing_t before = *l;

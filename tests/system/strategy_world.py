@@ -73,6 +73,8 @@ class World:
         self.start_ns = 0
         self.condition_id = ""
         self.samples_until_s = 0
+        self.told: dict[str, Any] = {}
+        """What `refresh` says of the settlement, where it is not a strike of the stream."""
 
     # --- processes ------------------------------------------------------------------------------
 
@@ -82,14 +84,14 @@ class World:
         self.segments[role] = segment
         return segment
 
-    def start_all(self) -> None:
-        """Three processes, one market that is open for 100 s, everything fresh."""
+    def start_all(self, *, open_s: int = 100) -> None:
+        """Three processes, one market that is open for so long, everything fresh."""
         self.start("feed.polymarket.0", PM_BOARDS)
         self.start("feed.binance.0", BN_BOARDS)
         self.start("executor.paper", EXECUTOR_BOARDS)
         self.list_symbol()
         now_s = time.time_ns() // NS
-        self.list_market(start_s=now_s - 100)
+        self.list_market(start_s=now_s - open_s)
         self.fill_history(now_s)
         self.refresh()
 
@@ -162,6 +164,7 @@ class World:
         now_ns = time.monotonic_ns() - age_ns
         made = values(
             PAIR_BBO, recv_ns=now_ns, publish_ns=now_ns, flags=flags, proven_ns=now_ns,
+            yes_flags=flags, no_flags=flags,
             venue_ts_ns=time.time_ns() - age_ns, yes_bid_px_e9=bid, yes_bid_qty_e9=E9,
             yes_ask_px_e9=ask, yes_ask_qty_e9=E9, no_bid_px_e9=E9 - ask, no_bid_qty_e9=E9,
             no_ask_px_e9=E9 - bid, no_ask_qty_e9=E9, tick_e9=CENT,
@@ -240,7 +243,7 @@ class World:
         self.features()
         for second in range(self.samples_until_s + 1, time.time_ns() // NS + 1):
             self.sample(second)
-        self.settlement()
+        self.settlement(**self.told)
 
     def quotes(self, strategy: str = "maker") -> Snapshot | None:
         """What the strategy wants of the market, as an executor finds it: by its tag."""

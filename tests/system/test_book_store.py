@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from bench.stack import free_port
+from cache.book_metrics import summarize
 from cache.book_store import BookStore, asks_of, bids_of
 from cache.counters import Counter
 from cache.errors import SegmentError
@@ -209,6 +210,13 @@ def test_a_lost_diff_is_noticed_and_the_book_is_rebuilt_from_a_snapshot(world: W
     assert counters[Counter.feeds_session_disconnected] == 0, (
         "the tickers had nothing to do with it"
     )
+    words = [sys.executable, "-m", "host", "status", "--json"]
+    said = subprocess.run(
+        words, cwd=ROOT, env=world.environ, capture_output=True, text=True, check=True
+    )
+    shown = json.loads(said.stdout)["counters"][BN]
+    assert shown["cache_book_gaps_seen"] == summarize(counters).sequence_gaps == 1
+    assert shown["cache_book_snapshots_applied"] == 2
     last = world.end_reader()
     assert last["backward"] == last["crossed"] == 0
 
@@ -252,6 +260,25 @@ def test_a_killed_feed_skips_ticks_and_its_successor_serves_again(world: World) 
     world.wait_live(BN)
     last = world.end_reader()
     assert last["hits"] > hits
+    assert last["network"] == []
+
+
+def test_a_feed_that_is_stopped_skips_ticks_and_serves_no_backlog_as_fresh(world: World) -> None:
+    world.feed("binance")
+    world.read()
+    world.wait_live(BN)
+    feed = world.processes["binance"]
+    feed.send_signal(signal.SIGSTOP)
+    try:
+        world.wait(lambda: world.now(BN) == {"STALLED"}, "the stall")
+        hits = world.report()["hits"]
+        time.sleep(0.5)
+        assert world.report()["hits"] == hits
+    finally:
+        feed.send_signal(signal.SIGCONT)
+    world.wait_live(BN)
+    last = world.end_reader()
+    assert last["backward"] == last["crossed"] == 0
     assert last["network"] == []
 
 

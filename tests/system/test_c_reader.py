@@ -20,7 +20,6 @@ from cache.layout import (
     BBO,
     HEADER_AT,
     LAYOUT_HASH,
-    PAIR_BBO,
     RECORDS,
     BoardSpec,
     State,
@@ -177,21 +176,15 @@ def filled(field, at):
         return [ORDER_ID]
     if field.is_text:
         return [chr(97 + at).encode() * field.width]
-    is_signed, is_wide = field.kind[0] == "i", field.width == 8
-    return [
-        (-1 if is_signed else 1) * (1000 * at + n + is_wide * 10**15) for n in range(field.count)
-    ]
+    sign = -1 if field.kind[0] == "i" else 1
+    least = 1000 * at + 10**15 * (field.width == 8)
+    return [sign * (least + n) for n in range(field.count)]
 
 
-def shown(values):
-    return " ".join(
-        value.hex()
-        if value == ORDER_ID
-        else value.decode()
-        if isinstance(value, bytes)
-        else str(value)
-        for value in values
-    )
+def shown(value):
+    if isinstance(value, bytes):
+        return value.hex() if value == ORDER_ID else value.decode()
+    return str(value)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
@@ -211,7 +204,7 @@ def test_every_field_is_read_as_it_was_published(reader, writer, path, record):
     assert raw[8:16] == struct.pack("<II", 1, 5)
     values.pop("reserved_word", None)
     stamps = {"tag": [TAG], "incarnation": [1], "generation": [5]}
-    assert found == {name: shown(value) for name, value in (stamps | values).items()}
+    assert found == {name: " ".join(map(shown, of)) for name, of in (stamps | values).items()}
 
 
 def test_the_worked_cell_of_the_page_is_what_a_writer_of_it_leaves(reader, namespace, path):

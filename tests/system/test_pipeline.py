@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.stack import Stack
+from cache.counters import Counter
 from cache.layout import OrderState, Reason
 from cache.segment import roles
 
@@ -69,6 +70,16 @@ def test_quoting_comes_back_after_every_kill_and_a_killed_supervisor_halts_all()
         pipeline.process.kill()
         pipeline.process.wait()
         pipeline.wait(pipeline.is_gone, timeout_s=60)
+
+
+def test_the_same_pipeline_quotes_and_is_filled_on_a_polled_reference() -> None:
+    with Pipeline(PENSTOCK_FEEDS_BINANCE_SOURCE="poll") as pipeline:
+        pipeline.wait(pipeline.is_quoting, timeout_s=240)
+        pipeline.wait(pipeline.fills, timeout_s=240)
+        feed = pipeline.segment("feed.binance.0")
+        assert feed is not None
+        assert feed.counters[Counter.feeds_polls_taken] > 0
+        assert pipeline.board("feed.binance.0", "trades") == [], "nothing was streamed"
 
 
 def test_a_run_ends_by_itself_and_leaves_nothing() -> None:

@@ -100,6 +100,10 @@ class StubSource:
         known = b'{"u":7,"s":"BTCUSDT","b":"1","B":"2","a":"3","A":"4"}'
         return known if symbol == "BTCUSDT" else None
 
+    def depth(self, symbol, limit):
+        known = {"lastUpdateId": 7, "bids": [["1", "2"]], "asks": [["3", "4"]]}
+        return known if symbol == "BTCUSDT" else None
+
     def candles(self, symbol, limit, *, start_s=None, end_s=None):
         return [] if symbol == "BTCUSDT" else None
 
@@ -399,6 +403,7 @@ def test_rest_answers_what_is_known_and_says_what_is_not():
         assert (status, book["min_order_size"], book["neg_risk"]) == (200, "5", False)
         assert (await venue.get(f"{binance}/ticker/bookTicker", symbol="BTCUSDT"))[1]["bidQty"]
         assert (await venue.get(f"{binance}/depth", symbol="NONE"))[0] == 400
+        assert (await venue.get(f"{binance}/depth", symbol="BTCUSDT"))[1]["lastUpdateId"] == 7
         assert (await venue.get(f"{binance}/klines", symbol="BTCUSDT", interval="1s"))[1] == []
         assert (await venue.get(f"{binance}/exchangeInfo"))[1]["symbols"] == []
 

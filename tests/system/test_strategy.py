@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
-from cache.layout import Reason, State
+from cache.counters import Counter
+from cache.layout import E9, Provenance, Reason, State
 from cache.liveness import Liveness
 from cache.segment import ReaderSegment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORLD_PATH = Path(__file__).resolve().parent / "strategy_world.py"
 TIMEOUT_S = 10.0
+NS = 1_000_000_000
 
 
 def load_world() -> Any:
@@ -42,14 +44,19 @@ class Stage:
         self.processes: list[subprocess.Popen[bytes]] = []
         self._log = log
 
-    def spawn(self, **settings: str) -> subprocess.Popen[bytes]:
+    def spawn(self, *command: str, **settings: str) -> subprocess.Popen[bytes]:
         environ = os.environ | {"PENSTOCK_HOST_NAMESPACE": self.world.namespace} | settings
+        environ["PYTHONPATH"] = str(ROOT)
+        command = command or ("-m", "strategy")
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "strategy"], cwd=ROOT, env=environ, stderr=log, stdout=log
+                [sys.executable, *command], cwd=ROOT, env=environ, stderr=log, stdout=log
             )
         self.processes.append(process)
         return process
+
+    def said(self) -> str:
+        return self._log.read_text()
 
     def wait_for(self, what: Callable[[], bool], refresh: Callable[[], None]) -> float:
         """Keep the world as `refresh` makes it until `what` holds; the seconds it took."""
@@ -151,6 +158,99 @@ def test_killed_at_any_time_its_successor_quotes_again_in_the_same_slot(stage: S
         assert segment.board("quotes").version(0) >= found.version
         time.sleep(0.6)
         assert segment.liveness(time.monotonic_ns()) is Liveness.WRITER_DEAD
+
+
+@pytest.mark.parametrize(("open_s", "reference"), [(20, 61_000), (100, 61_024)])
+def test_without_a_settlement_feed_quoting_goes_on_from_the_proxy_to_the_official_strike(
+    stage: Stage, open_s: int, reference: int
+) -> None:
+    """In a window that was seen to begin the basis is then known; else there is doubt instead."""
+    world = stage.world
+    world.told = {"strike": 61_024, "provenance": Provenance.PROXY, "twap": None}
+    world.start_all(open_s=open_s)
+    stage.spawn(PENSTOCK_STRATEGY_STRIKE_MIN="proxy")
+    stage.wait_for_reason(Reason.QUOTING)
+    assert world.quotes().reference_px_e9 == 61_024 * E9
+    world.told = {"strike": 61_000, "provenance": Provenance.OFFICIAL, "twap": None}
+    reasons = set()
+
+    def is_decided_on_the_official_strike() -> bool:
+        reasons.add(stage.reason())
+        found = world.quotes()
+        return found is not None and found.strike_e9 == 61_000 * E9
+
+    stage.wait_for(is_decided_on_the_official_strike, world.refresh)
+    assert reasons == {Reason.QUOTING}
+    assert world.quotes().reference_px_e9 == reference * E9
+    for _ in range(20):
+        world.refresh()
+        time.sleep(0.05)
+        reasons.add(stage.reason())
+    assert reasons == {Reason.QUOTING}
+
+
+FAULTY = str(Path(__file__).resolve().parent / "faulty_strategy.py")
+
+
+def test_a_worker_that_raises_leaves_no_quote_and_ends_the_process(
+    stage: Stage, tmp_path: Path
+) -> None:
+    world, fault = stage.world, tmp_path / "fault"
+    world.start_all()
+    process = stage.spawn(FAULTY, FAULT_FILE=str(fault))
+    stage.wait_for_reason(Reason.QUOTING)
+    fault.touch()
+    stage.wait_for(lambda: process.poll() is not None, world.refresh)
+    assert process.returncode == 1
+    assert stage.attach().state is State.FAIL
+    left = world.quotes()
+    assert (left.reason, left.bid_qty_e9, left.ask_qty_e9) == (Reason.HALTED, 0, 0)
+    assert "run_broken_off" in stage.said()
+    assert "ZeroDivisionError: a worker raised" in stage.said()
+    # One that raises on every tick never wants anything, and each of them ends.
+    for _ in range(2):
+        process = stage.spawn(FAULTY, FAULT_FILE=str(fault))
+        stage.wait_for(lambda one=process: one.poll() is not None, world.refresh)  # type: ignore[misc]
+        assert process.returncode == 1
+        assert world.quotes().bid_qty_e9 == 0
+    fault.unlink()
+    stage.spawn(FAULTY, FAULT_FILE=str(fault))
+    stage.wait_for_reason(Reason.QUOTING)
+
+
+def test_it_warms_up_and_leaves_out_what_never_came(stage: Stage) -> None:
+    world = stage.world
+    world.start_all()
+    running = world.market_tag
+    late = world.list_market(world.start_ns // NS + 300, slot=1)
+    world.market_tag = running
+    stage.spawn(BOOK_STORE_WARMUP_TIMEOUT_MS="1500")
+    stage.wait_for_reason(Reason.WARMING_UP)
+    assert world.quotes().bid_qty_e9 == 0
+    stage.wait_for_reason(Reason.QUOTING)
+    world.market_tag = late
+    assert stage.reason() is Reason.DISABLED
+    assert "ready=2/4" in stage.said()
+    assert f"tokens={world.start_ns // NS}1,{world.start_ns // NS}2" in stage.said()
+    counters = stage.attach().counters
+    assert counters[Counter.strategy_tokens_disabled] == 2
+    assert counters[Counter.strategy_warmups_expired] == 1
+
+
+def test_after_a_kill_the_warmup_is_over_at_once_where_the_books_are_there(stage: Stage) -> None:
+    world = stage.world
+    world.start_all()
+    for incarnation in (1, 2):
+        process = stage.spawn(BOOK_STORE_WARMUP_TIMEOUT_MS="60000")
+        stage.wait_for(
+            lambda want=incarnation: _incarnation(stage) == want,  # type: ignore[misc]
+            world.refresh,
+        )
+        stage.wait_for_reason(Reason.QUOTING)
+        process.kill()
+        process.wait()
+        assert stage.said().count("warmed_up") == incarnation
+        assert stage.said().count("ready=2/2") == incarnation
 
 
 def test_a_second_one_is_refused_and_so_is_a_wrong_configuration(stage: Stage) -> None:

@@ -18,7 +18,7 @@ import pytest
 from cache.board import Miss
 from cache.errors import SegmentError
 from cache.layout import ProcessPhase, State
-from cache.segment import ReaderSegment, roles
+from cache.segment import ReaderSegment, roles, segment_path
 from tests.system.host_world import ROOT, is_alive, wait_for
 
 SCRIPT = Path(__file__).with_name("run_supervisor.py")
@@ -38,13 +38,13 @@ class House:
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *parts: tuple[str, int, int, list[str]], duration_s: float = 0.0,
-              **environ: str) -> subprocess.Popen[str]:  # fmt: skip
+              within: tuple[str, ...] = (), **environ: str) -> subprocess.Popen[str]:  # fmt: skip
         words = ["--journal", str(self.journal)]
         file = self.folder / f"{uuid.uuid4().hex}.json"
         file.write_text(json.dumps([[*part[:3], [*words, *part[3]]] for part in parts]))
         with (self.folder / "stdout").open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(SCRIPT), str(file), str(duration_s)],
+                [*within, sys.executable, str(SCRIPT), str(file), str(duration_s)],
                 env=os.environ
                 | {"PYTHONPATH": str(ROOT), "PENSTOCK_HOST_NAMESPACE": self.namespace}
                 | environ,
@@ -84,6 +84,16 @@ class House:
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(timeout_s)
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Carry a `penstock` command out in this namespace."""
+        return subprocess.run(
+            [sys.executable, "-m", "host", *words],
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PENSTOCK_HOST_NAMESPACE": self.namespace},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
 
     def story(self) -> list[tuple[str, str]]:
         if not self.journal.exists():
@@ -220,6 +230,53 @@ def test_a_child_that_refuses_its_configuration_is_not_started_again(house: Hous
     assert house.table()[FEED][1:3] == (0, 2)
 
 
+def test_too_small_a_shm_ends_the_run_at_once_and_in_order_with_the_needed_size(
+    house: House,
+) -> None:
+    shell = 'mount -t tmpfs -o size=448k tmpfs /dev/shm || exit 77; "$@"; code=$?; ls /dev/shm'
+    within = ("unshare", "-m", "sh", "-c", f"{shell}; exit $code", "sh")
+    parts = [part for part in FAMILY if part[0] in (SIM, FEED, STRATEGY)]
+    process = house.start(*parts, within=within)
+    process.wait(20)
+    if os.geteuid() != 0 or process.returncode == 77 or "unshare" in house.output:
+        pytest.skip(f"cannot mount a small /dev/shm here: {house.output.strip()[-200:]}")
+    assert process.returncode == 5, house.output
+    assert house.output.count(f"{house.namespace}.{FEED} needs ") == 1, "no restart can heal that"
+    assert "free of 458752" in house.output
+    assert f"no room in shared memory: {FEED}" in house.output
+    told = house.story()
+    assert ("halt", SIM) in told
+    assert ("start", STRATEGY) not in told, "nothing is gained by going on"
+    assert house.output.endswith(f"{FEED}\n"), "nothing is left in it"
+
+
+@pytest.mark.parametrize("place", ["{}", "{}.lock"])
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_what_stands_under_a_name_is_told_and_left_and_the_other_processes_go_on(
+    house: House, place: str, kind: str
+) -> None:
+    path = Path(place.format(segment_path(house.namespace, FEED)))
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("/nowhere")
+    else:
+        os.mkfifo(path)
+    process = house.start((FEED, 1, 2, []), (STRATEGY, 2, 0, []))
+    wait_for(lambda: house.phase(STRATEGY) == ProcessPhase.RUNNING)
+    assert house.table()[FEED][:3] == (0, 0, 2)
+    assert f"{path} is not a segment" in house.output
+    status = house.command("status")
+    assert status.returncode == 1
+    down = house.command("down")
+    assert f"{path} is not a segment" in down.stderr
+    assert down.returncode == 1
+    assert process.wait(20) == 1, house.output
+    assert f"failed: {FEED}" in house.output
+    assert os.path.lexists(path), "it is not ours to remove"
+    assert roles(house.namespace) == [FEED]
+
+
 def test_a_child_that_will_not_halt_is_killed_and_the_stop_goes_on(house: House) -> None:
     house.start(
         (FEED, 1, 2, []),
@@ -261,13 +318,7 @@ def test_ctrl_c_in_a_terminal_stops_in_order_too(house: House) -> None:
 def test_down_stops_a_running_supervisor_and_removes_everything(house: House) -> None:
     process = house.start(*FAMILY)
     house.wait_running(*(part[0] for part in FAMILY))
-    down = subprocess.run(
-        [sys.executable, "-m", "host", "down", "--json"],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PENSTOCK_HOST_NAMESPACE": house.namespace},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    down = house.command("down", "--json")
     assert down.returncode == 0, down.stderr
     assert {*json.loads(down.stdout)["removed"]} == {part[0] for part in FAMILY} | {"supervisor"}
     assert process.wait(5) == 0
@@ -301,6 +352,32 @@ def test_a_supervisor_killed_while_a_child_is_down_leaves_nothing_either(house: 
     process.wait()
     wait_for(lambda: not is_alive(pids[STRATEGY]), 5.0)
     wait_for(lambda: roles(house.namespace) == [], 5.0)
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.1, 0.2, 0.3, 0.4])
+def test_a_supervisor_killed_while_the_first_process_starts_leaves_nothing(
+    house: House, late_s: float
+) -> None:
+    """Whether that has not asked for the death signal yet, or has, and no handlers yet."""
+    process = house.start((FEED, 1, 2, ["--start-s", "0.3"]))
+    wait_for(lambda: f"started role={FEED}" in house.output)
+    time.sleep(late_s)
+    process.kill()
+    process.wait()
+    wait_for(lambda: roles(house.namespace) == [])
+    pid = int(house.output.partition(f"started role={FEED} pid=")[2].split()[0])
+    wait_for(lambda: not is_alive(pid))
+
+
+def test_a_supervisor_killed_while_all_restart_leaves_nothing(house: House) -> None:
+    process = house.start(*FAMILY)
+    pids = house.wait_running(*(part[0] for part in FAMILY))
+    for pid in pids.values():
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: house.output.count("supervisor.started") > len(FAMILY))
+    process.kill()
+    process.wait()
+    wait_for(lambda: roles(house.namespace) == [])
 
 
 @pytest.mark.parametrize("names", [(FEED,), (FEED, OTHER, STRATEGY)], ids=["alone", "with others"])
@@ -341,13 +418,7 @@ def test_down_ends_what_outlived_its_supervisor(house: House) -> None:
     pid = house.wait_running(FEED)[FEED]
     process.kill()
     process.wait()
-    down = subprocess.run(
-        [sys.executable, "-m", "host", "down", "--json", "--timeout", "0.5"],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PENSTOCK_HOST_NAMESPACE": house.namespace},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    down = house.command("down", "--json", "--timeout", "0.5")
     assert json.loads(down.stdout)["troubles"] == []
     assert not is_alive(pid)
     assert roles(house.namespace) == []

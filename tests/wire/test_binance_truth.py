@@ -52,6 +52,9 @@ def test_the_published_top_is_the_last_book_ticker(name):
         trade_silence_ms=60_000, connection_age_s_max=85_800.0, overlap_s=10.0,
         volatility_half_life_s=60.0, volatility_floor_bps=0.2, volatility_jump_z=4.0,
         volatility_jump_half_life_s=20.0, backfill_s=60, lookup_timeout_s=5.0, depth=False,
+        source="stream",
+        poll_url="http://service/x", poll_interval_ms=200, poll_timeout_ms=1_000,
+        poll_lag_ms_max=2_000, poll_ignored=(),
     )  # fmt: skip
     namespace = f"penstock-test-{os.getpid()}-{time.monotonic_ns()}"
     writer = WriterSegment.create(ROLE, boards(settings), namespace=namespace)

@@ -49,7 +49,10 @@ def test_every_hash_of_the_model_matches_also_around_a_change_of_the_tick_size(
     segment, seed, from_s
 ):
     start_ns = (WINDOW_S + from_s) * 10**9
-    model, channel = Model(seed, start_ns), MarketChannel(segment.counters, lambda: None)
+    model, channel = (
+        Model(seed, start_ns),
+        MarketChannel(segment.counters, lambda: None, latest=lambda: start_ns),
+    )
     pair = a_pair(model, f"btc-updown-5m-{WINDOW_S}", segment)
     channel.add(pair)
     pair.on_subscribed()

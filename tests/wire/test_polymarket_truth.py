@@ -107,7 +107,7 @@ class Replay:
         self.segment = WriterSegment.create("feed", specs, namespace=namespace)
         self.reader = ReaderSegment.attach("feed", namespace=namespace)
         self.board = self.reader.board("pair_bbo")
-        self.channel = MarketChannel(self.segment.counters, lambda: None)
+        self.channel = MarketChannel(self.segment.counters, lambda: None, latest=lambda: 2**62)
         info = MarketInfo(
             condition_id=market, slug="recorded", token_ids=self.tokens, outcomes=("Up", "Down"),
             tick_e9=E9 // 100, min_qty_e9=5 * E9, neg_risk=False,

@@ -1,0 +1,114 @@
+"""Asks Polymarket's REST side for books, many tokens with one question.
+
+`RestBooks.refresh` is what the cache for REST snapshots (`cache/md_cache.py`) calls for each symbol
+that it lacks. What is wanted within a few milliseconds goes into one `POST /books`, because the
+venue counts questions, not tokens. A question goes on a thread (`feeds/fetch.py`); its books are
+read a few at a time, so that frames are not held up.
+
+The invariant: at most `QUESTIONS_MAX` questions are under way, whatever is wanted, and whoever
+wants a book hears something: the book, that there is none, or why nobody knows. It does not repeat
+a question; the cache does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import islice
+from typing import Final
+
+from cache.counters import Counter, CounterWriter
+from cache.md_entry import MDBook, MDRefreshError
+from feeds.fetch import FetchFailed, fetch_aside
+from feeds.rest_books_wire import BOOKS_MAX, RestBook, books_question, parse_books, read_book
+
+GATHER_S: Final = 0.005
+"""For so long symbols are gathered into one question."""
+
+QUESTIONS_MAX: Final = 2
+"""The venue allows 50 a second; one that does not answer must not pile up threads."""
+
+READ_COUNT: Final = 8
+"""So many books are read before the loop is asked for frames: half a millisecond."""
+
+Post = Callable[[str, float, bytes], Awaitable[bytes]]
+_Answers = list[asyncio.Future[RestBook | None]]
+
+
+class RestBooks:
+    """The questions of one process; belongs to its event loop."""
+
+    def __init__(
+        self,
+        clob_url: str,
+        counters: CounterWriter,
+        *,
+        timeout_s: float,
+        post: Post = fetch_aside,
+    ) -> None:
+        self._url = f"{clob_url.rstrip('/')}/books"
+        self._counters = counters
+        self._timeout_s = timeout_s
+        self._post = post
+        self._wanted: dict[str, _Answers] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._questions: set[asyncio.Task[None]] = set()
+
+    async def refresh(self, symbol: str, depth: int) -> MDBook | None:
+        """Get the book of a token; None where the venue has none. Raises MDRefreshError."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[RestBook | None] = loop.create_future()
+        self._wanted.setdefault(symbol, []).append(answer)
+        if self._timer is None:
+            self._timer = loop.call_later(GATHER_S, self._send)
+        told = await answer
+        return None if told is None else read_book(told, depth)
+
+    async def close(self) -> None:
+        """End every question."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wanted.clear()
+        for question in self._questions:
+            question.cancel()
+        if self._questions:
+            await asyncio.wait(self._questions)
+
+    def _send(self) -> None:
+        """Send what is wanted; what finds no room is sent when a question ends."""
+        self._timer = None
+        while self._wanted and len(self._questions) < QUESTIONS_MAX:
+            taken: dict[str, _Answers] = {}
+            for symbol in list(islice(self._wanted, BOOKS_MAX)):
+                waiting = [answer for answer in self._wanted.pop(symbol) if not answer.done()]
+                if waiting:  # else whoever wanted it has given up
+                    taken[symbol] = waiting
+            if taken:
+                question = asyncio.create_task(self._ask(taken), name="books")
+                self._questions.add(question)
+                question.add_done_callback(partial(self._ended, taken))
+
+    async def _ask(self, taken: dict[str, _Answers]) -> None:
+        self._counters.add(Counter.feeds_witness_asked)
+        books = parse_books(await self._post(self._url, self._timeout_s, books_question(taken)))
+        for count, (symbol, answers) in enumerate(taken.items(), 1):
+            told = books.get(symbol)
+            for answer in answers:
+                if not answer.done():
+                    answer.set_result(told)
+            if count % READ_COUNT == 0:
+                await asyncio.sleep(0)
+
+    def _ended(self, taken: dict[str, _Answers], question: asyncio.Task[None]) -> None:
+        """Tell whoever still waits why nothing came: a fault of ours is theirs to raise."""
+        self._questions.discard(question)
+        fault = None if question.cancelled() else question.exception()
+        if isinstance(fault, FetchFailed) or question.cancelled():
+            fault = MDRefreshError(f"{self._url}: {fault or 'ended'}")
+        for answers in taken.values():
+            for answer in answers:
+                if fault is not None and not answer.done():
+                    answer.set_exception(fault)
+        if self._timer is None:
+            self._send()

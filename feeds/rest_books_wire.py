@@ -1,0 +1,74 @@
+"""`POST /books` of Polymarket: the question, and the books of its answer. Pure.
+
+The answer is a list of books in any order, without those that the venue does not have. What is
+no book raises for the token that it is about, what is no answer for all of them. Its levels become
+exact integers, best first, and no more of them than are wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import nlargest, nsmallest
+from operator import itemgetter
+from typing import Final
+
+import msgspec
+
+from cache.md_entry import MDBook, MDBookError, MDRefreshError
+from feeds.book import parse_time_ns, read_side
+from feeds.polymarket_wire import DECODE_FAULTS, Level
+from feeds.pure_book import TICK_MIN
+
+BOOKS_MAX: Final = 500
+"""Tokens of one question; the venue refuses more."""
+
+_price = itemgetter(0)
+
+
+class RestBook(msgspec.Struct, gc=False):
+    """One book as the answer has it."""
+
+    asset_id: str
+    timestamp: str
+    bids: list[Level]
+    asks: list[Level]
+
+
+class VenueBook(MDBook, frozen=True):
+    """A book, and when the venue says that it changed last."""
+
+    venue_ts_ns: int = 0
+
+    def cut(self, depth: int) -> VenueBook:
+        if len(self.bids) <= depth and len(self.asks) <= depth:
+            return self
+        return VenueBook(self.bids[:depth], self.asks[:depth], self.venue_ts_ns)
+
+
+_decode = msgspec.json.Decoder(list[RestBook]).decode
+
+
+def books_question(tokens: Iterable[str]) -> bytes:
+    """Write the question for the books of some tokens."""
+    return msgspec.json.encode([{"token_id": token} for token in tokens])
+
+
+def parse_books(body: bytes) -> dict[str, RestBook]:
+    """Read an answer: its books by token. Raises MDRefreshError."""
+    try:
+        return {book.asset_id: book for book in _decode(body)}
+    except DECODE_FAULTS as fault:
+        raise MDRefreshError(f"no list of books: {fault}") from None
+
+
+def read_book(told: RestBook, depth: int) -> VenueBook:
+    """Turn the best `depth` levels a side into integers. Raises MDBookError."""
+    try:
+        bids, _ = read_side(told.bids, True, TICK_MIN)
+        asks, _ = read_side(told.asks, False, TICK_MIN)
+        venue_ts_ns = parse_time_ns(told.timestamp)
+    except ValueError as fault:
+        raise MDBookError(str(fault)[:120]) from None
+    best = nlargest(depth, bids.items(), key=_price), nsmallest(depth, asks.items(), key=_price)
+    found = MDBook.of_levels(*best)
+    return VenueBook(found.bids, found.asks, venue_ts_ns)

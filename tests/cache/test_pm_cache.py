@@ -1,0 +1,283 @@
+import numpy as np
+import pytest
+
+from cache.counters import Counter
+from cache.errors import SegmentMissing, UpdateRefused
+from cache.gate import FAST15M, Trust, Witness, gate
+from cache.layout import E9, Flag, tag_of
+from cache.liveness import Liveness
+from cache.pm_cache import ROLE, PMCache, PMCacheWriter, pm_boards
+from cache.segment import ReaderSegment, WriterSegment
+
+MS = 1_000_000
+CENT = 10_000_000
+MARKET, YES, NO = "0x" + "ab" * 32, "1" * 77, "2" * 77
+YES_BBO = (45 * CENT, 10 * E9, 48 * CENT, 20 * E9)
+NO_BBO = (52 * CENT, 20 * E9, 55 * CENT, 10 * E9)
+
+
+class World:
+    """A writer with clocks of its own, and a cache that reads it."""
+
+    def __init__(self, namespace):
+        self.namespace = namespace
+        self.now_ms, self.wall_ms = 10_000, 1_790_000_000_000
+        self.begin()
+
+    def begin(self):
+        self.segment = WriterSegment.create(ROLE, pm_boards(), namespace=self.namespace)
+        self.writer = PMCacheWriter(
+            self.segment, clock=lambda: self.now_ms * MS, wall=lambda: self.wall_ms * MS
+        )
+
+    def update(self, yes=YES_BBO, no=NO_BBO, market=MARKET):
+        return self.writer.update_from_ws(
+            yes_bbo=yes, no_bbo=no, market_id=market, yes_token_id=YES, no_token_id=NO
+        )
+
+    def attach(self):
+        self.cache = PMCache.attach(MARKET, namespace=self.namespace)
+        self.cache._clock = lambda: self.now_ms * MS
+        return self.cache
+
+
+@pytest.fixture
+def world(namespace):
+    made = World(namespace)
+    yield made
+    made.segment.close()
+
+
+@pytest.fixture
+def cache(world):
+    """A cache of a market of which one snapshot was published, at 10,000 ms."""
+    world.update()
+    return world.attach()
+
+
+def test_a_snapshot_has_both_tops_and_says_whose_they_are(cache):
+    snapshot, seq = cache.get_latest()
+    assert (snapshot.market_id, snapshot.yes_token_id, snapshot.no_token_id) == (MARKET, YES, NO)
+    assert (seq, cache.get_seq(), snapshot.meta.feed_seq) == (1, 1, 1)
+    yes, no = snapshot.yes_top, snapshot.no_top
+    assert (yes.bid_px_e9, yes.bid_qty_e9, yes.ask_px_e9, yes.ask_qty_e9) == YES_BBO
+    assert (no.bid_px_e9, no.bid_qty_e9, no.ask_px_e9, no.ask_qty_e9) == NO_BBO
+    assert (snapshot.flags, snapshot.meta.source) == (0, "PM")
+    assert snapshot.meta.monotonic_ts_ns == 10_000 * MS
+    assert snapshot.meta.wall_ts_ns == 1_790_000_000_000 * MS
+    assert snapshot.combined.disagrees == ()
+
+
+def test_the_writer_returns_the_number_of_the_snapshot(world, cache):
+    for seq in range(2, 12):
+        world.now_ms += 1
+        assert world.update() == seq
+        assert cache.get_latest()[1] == seq
+        assert cache.get_latest()[0].meta.feed_seq == seq
+
+
+def test_a_book_that_is_missing_is_none_and_never_a_default(world, cache):
+    world.update(yes=None, no=NO_BBO)
+    snapshot, _ = cache.get_latest()
+    assert snapshot.yes_top is None
+    assert snapshot.no_top.bid_px_e9 == 52 * CENT
+    assert snapshot.flags & Flag.WARMUP
+    assert snapshot.combined.bid_px_e9 == 45 * CENT  # What the other book shows, mirrored.
+    world.update(yes=None, no=None)
+    snapshot, _ = cache.get_latest()
+    assert (snapshot.yes_top, snapshot.no_top) == (None, None)
+    assert snapshot.combined.mid_px_e9 is None
+
+
+def test_an_empty_side_is_none_in_a_book_that_is_known(world, cache):
+    world.update(yes=(None, None, 48 * CENT, E9), no=(None, None, None, None))
+    snapshot, _ = cache.get_latest()
+    assert (snapshot.yes_top.bid_px_e9, snapshot.yes_top.bid_qty_e9) == (None, None)
+    assert snapshot.yes_top.mid_px_e9 is None
+    assert snapshot.no_top is not None
+    assert snapshot.yes_flags == Flag.NO_BID
+    assert snapshot.no_flags == Flag.NO_BID | Flag.NO_ASK
+
+
+def test_a_tenth_of_a_cent_and_less_is_exact(world, cache):
+    world.update(yes=(1_200_000, 1, 1_300_000, 1), no=None)
+    assert cache.get_latest()[0].yes_top.mid_px_e9 == 1_250_000
+
+
+def test_a_crossed_book_is_published_and_says_so(world, cache):
+    world.update(yes=(48 * CENT, E9, 48 * CENT, E9))
+    assert cache.get_latest()[0].flags & Flag.CROSSED
+
+
+REFUSED = [
+    ({"yes": (1.5, 1, 2, 1)}, "yes_bbo bid_px is float"),
+    ({"yes": (True, 1, 2, 1)}, "yes_bbo bid_px is bool"),
+    ({"yes": ("45", 1, 2, 1)}, "yes_bbo bid_px is str"),
+    ({"no": (1, None, 2, 1)}, "no_bbo bid_qty is NoneType"),
+    ({"no": (None, 1, 2, 1)}, "no_bbo bid_px is NoneType"),
+    ({"no": (0, 1, 2, 1)}, "no_bbo bid_px is 0"),
+    ({"no": (1, 1, E9, 1)}, "no_bbo ask_px is 1000000000"),
+    ({"no": (1, 1, 2, -1)}, "no_bbo ask_qty is -1"),
+    ({"no": (1, 1, 2, 1 << 63)}, "no_bbo ask_qty is 9223372036854775808"),
+    ({"yes": (1, 1, 2)}, "yes_bbo is not"),
+    ({"yes": [1, 1, 2, 1]}, "yes_bbo is not"),
+    ({"yes": {"bid": 1}}, "yes_bbo is not"),
+    ({"market": 5}, "market_id is int"),
+    ({"market": ""}, "market_id is ''"),
+    ({"market": "x" * 73}, "market_id is"),
+    ({"market": "\u00e9"}, "market_id is"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), REFUSED)
+def test_what_is_wrong_is_refused_named_counted_and_changes_nothing(world, cache, changes, says):
+    before = cache.get_latest()
+    with pytest.raises(UpdateRefused, match=f"^{says}"):
+        world.update(**changes)
+    assert cache.get_latest() == before
+    assert cache.get_seq() == 1
+    assert cache.segment.counters[Counter.cache_updates_refused] == 1
+
+
+def test_the_two_tokens_are_two(world, cache):
+    with pytest.raises(UpdateRefused, match=r"^no_token_id"):
+        world.writer.update_from_ws(YES_BBO, NO_BBO, MARKET, YES, YES)
+
+
+# --- age and staleness --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("later_ms", [0, 1, 499, 500, 501, 86_400_000])
+def test_the_age_is_how_long_ago_it_was_received(cache, later_ms):
+    assert cache.get_age_ms(10_000 + later_ms) == later_ms
+    assert cache.is_stale(10_000 + later_ms) is (later_ms > 500)
+    assert cache.is_stale(10_000 + later_ms, threshold_ms=later_ms) is False
+    assert cache.is_stale(10_000 + later_ms, threshold_ms=later_ms - 1) is True
+
+
+def test_the_wall_clock_has_no_part_in_it(world, cache):
+    for wall_ms in (1, 1_790_000_000_000 + 10**9, 1_600_000_000_000):
+        world.wall_ms = wall_ms
+        world.now_ms += 100
+        world.update()
+        assert cache.get_age_ms(world.now_ms + 3) == 3
+        assert not cache.is_stale(world.now_ms + 500)
+
+
+def test_a_snapshot_of_the_future_is_stale_and_one_that_just_came_is_new(world, cache):
+    world.now_ms = 10_000
+    assert cache.get_age_ms(9_999) == 0  # The caller's clock was read before it came.
+    world.now_ms = 9_998
+    assert cache.get_age_ms(9_990) == -10
+    assert cache.is_stale(9_990)
+    assert cache.is_stale(9_990, threshold_ms=10**9)
+
+
+def test_unknown_has_no_age_and_is_stale(world, cache):
+    world.update(market="0x" + "cd" * 32)  # The slot is another market's now.
+    assert cache.get_latest() == (None, 2)
+    assert cache.get_age_ms(10_000) is None
+    assert cache.is_stale(10_000)
+    assert cache.is_stale(10_000, threshold_ms=10**12)
+
+
+# --- restarts and markets -----------------------------------------------------------------------
+
+
+def test_numbers_grow_across_a_restart_and_what_was_before_it_is_warming_up(world, cache):
+    world.segment.close()
+    world.begin()
+    snapshot, seq = cache.get_latest()
+    assert (seq, snapshot.flags) == (1, Flag.WARMUP)
+    assert snapshot.yes_top.bid_px_e9 == 45 * CENT
+    world.now_ms += 5
+    assert world.update() == 2
+    snapshot, seq = cache.get_latest()
+    assert (seq, snapshot.flags) == (2, 0)
+
+
+def test_a_market_that_nobody_lists_is_missing(world, cache):
+    with pytest.raises(SegmentMissing, match="lists no market 0xnone"):
+        PMCache.attach("0xnone", namespace=world.namespace)
+    with pytest.raises(SegmentMissing, match="is its writer running"):
+        PMCache.attach(MARKET, role="feed.none.0", namespace=world.namespace)
+
+
+def test_the_gate_judges_what_the_writer_published_like_any_feeds(world, cache):
+    found = cache.segment.board("pair_bbo").read(0, tag_of("polymarket", MARKET))
+    for later_ms, trust in ((0, Trust.LIVE), (1_500, Trust.LIVE), (1_501, Trust.STALE)):
+        now_ns = (10_000 + later_ms) * MS
+        witness = Witness(Liveness.LIVE, cache.segment.incarnation, cache.segment.link_ns)
+        assert gate(found, FAST15M, now_ns, witness=witness)[1] is trust
+
+
+# --- mids ---------------------------------------------------------------------------------------
+
+
+def test_the_rolling_mids_are_arrays_oldest_first(world, cache):
+    for step in range(1, 6):
+        world.now_ms += 1_000
+        world.update(yes=((45 + step) * CENT, E9, (48 + step) * CENT, E9))
+    times, mids = cache.mids()
+    assert times.tolist() == [(10_000 + 1_000 * step) * MS for step in range(6)]
+    assert mids.tolist() == [465_000_000 + step * CENT for step in range(6)]
+    assert (times.dtype, mids.dtype) == (np.int64, np.int64)
+    assert cache.mids(2)[1].tolist() == mids[-2:].tolist()
+
+
+def test_mids_are_sampled_not_faster_than_the_interval_and_no_more_than_the_board_shows(world):
+    world.writer._mids_ns = 0
+    for _ in range(200):
+        world.now_ms += 1
+        world.update()
+    assert len(world.attach().mids()[0]) == 126
+    assert len(world.cache.mids(count=10_000)[0]) == 126
+    world.writer._mids_ns = 1_000 * MS
+    before = world.cache._mids.version(0)
+    for _ in range(10):
+        world.now_ms += 99
+        world.update()
+    assert world.cache._mids.version(0) == before
+
+
+def test_moments_without_a_mid_are_left_out_of_the_mids(world, cache):
+    world.writer._mids_ns = 0
+    for yes in (None, (None, None, 1, 1), (2 * CENT, 1, CENT, 1), (CENT, 1, 3 * CENT, 1)):
+        world.now_ms += 1
+        world.update(yes=yes)
+    assert cache.mids()[1].tolist() == [465_000_000, 2 * CENT]
+
+
+def test_a_feed_without_the_board_of_mids_has_none(world, cache):
+    cache._mids = None
+    assert [found.size for found in cache.mids()] == [0, 0]
+
+
+def test_memory_is_copied_once_for_the_mids(world, cache, monkeypatch):
+    copies = []
+    board = cache._mids
+
+    class Counted:
+        cell_count = board.cell_count
+
+        def history(self, *args):
+            copies.append(args)
+            return board.history(*args)
+
+    cache._mids = Counted()
+    cache.mids()
+    assert copies == [(0, 126, tag_of("polymarket", MARKET))]
+
+
+def test_get_latest_reads_a_record_only_when_there_is_a_newer_one(world, cache):
+    snapshot, _ = cache.get_latest()
+    assert cache.get_latest()[0] is snapshot
+    world.update()
+    assert cache.get_latest()[0] is not snapshot
+
+
+def test_a_reader_of_the_segment_finds_market_and_tokens_in_the_directory(world, cache):
+    listed = ReaderSegment.attach(ROLE, namespace=world.namespace).board("instruments")
+    tokens = [listed.read(slot, 0) for slot in (0, 1)]
+    assert [token.id for token in tokens] == [YES, NO]
+    assert {token.market_id for token in tokens} == {MARKET}

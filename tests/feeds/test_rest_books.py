@@ -1,0 +1,174 @@
+import asyncio
+import json
+import uuid
+
+import pytest
+
+from cache.counters import Counter
+from cache.md_entry import MDBookError, MDRefreshError
+from cache.segment import WriterSegment
+from feeds import rest_books
+from feeds.fetch import FetchFailed
+from feeds.rest_books import QUESTIONS_MAX, RestBooks
+
+NO_BOOK = "999"
+
+
+class Venue:
+    """Answers questions for books in reverse order; it waits at its gate."""
+
+    def __init__(self, **faults):
+        self.asked = []
+        self.under_way = self.under_way_max = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.faults = faults
+
+    async def post(self, url, timeout_s, question):
+        tokens = [entry["token_id"] for entry in json.loads(question)]
+        self.asked.append(tokens)
+        self.url, self.timeout_s = url, timeout_s
+        self.under_way += 1
+        self.under_way_max = max(self.under_way_max, self.under_way)
+        try:
+            await self.gate.wait()
+        finally:
+            self.under_way -= 1
+        if "raises" in self.faults:
+            raise self.faults["raises"]
+        price = self.faults.get("price", "0.4")
+        return self.faults.get("body") or json.dumps(
+            [
+                {
+                    "asset_id": token, "timestamp": "1790766981000", "asks": [],
+                    "bids": [{"price": price, "size": token}],
+                }
+                for token in reversed(tokens)
+                if token != NO_BOOK
+            ]
+        ).encode()  # fmt: skip
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    """Run something with the questions of a venue; give both and the counters afterwards."""
+    monkeypatch.setattr(rest_books, "GATHER_S", 0)
+    segment = WriterSegment.create("feed.t.0", (), namespace=f"t{uuid.uuid4().hex[:12]}")
+
+    def run(work, **faults):
+        async def main():
+            venue = Venue(**faults)
+            books = RestBooks("http://v/clob/", segment.counters, timeout_s=1.5, post=venue.post)
+            try:
+                return await work(books, venue)
+            finally:
+                await books.close()
+
+        return asyncio.run(main())
+
+    run.counters = segment.counters
+    yield run
+    segment.close(remove=True)
+
+
+def test_what_is_wanted_together_is_one_question_and_each_gets_its_own_book(ask):
+    async def work(books, venue):
+        tokens = [str(number) for number in range(1, 30)] + [NO_BOOK, "7"]
+        found = await asyncio.gather(*(books.refresh(token, 20) for token in tokens))
+        sizes = [book and book.bids[0][1] // 10**9 for book in found]
+        assert sizes == [*range(1, 30), None, 7]
+        assert venue.asked == [tokens[:-1]]
+        assert (venue.url, venue.timeout_s) == ("http://v/clob/books", 1.5)
+
+    ask(work)
+    assert ask.counters[Counter.feeds_witness_asked] == 1
+
+
+def test_a_question_has_as_many_tokens_as_the_venue_takes(ask, monkeypatch):
+    monkeypatch.setattr(rest_books, "BOOKS_MAX", 3)
+
+    async def work(books, venue):
+        await asyncio.gather(*(books.refresh(str(number), 20) for number in range(1, 8)))
+        assert [len(tokens) for tokens in venue.asked] == [3, 3, 1]
+
+    ask(work)
+
+
+def test_few_questions_are_under_way_and_the_rest_is_gathered_meanwhile(ask):
+    async def work(books, venue):
+        venue.gate.clear()
+        wanted = []
+        for number in range(1, 11):
+            wanted.append(asyncio.create_task(books.refresh(str(number), 20)))
+            await asyncio.sleep(0.001)
+        assert venue.under_way == QUESTIONS_MAX
+        venue.gate.set()
+        await asyncio.gather(*wanted)
+        assert venue.under_way_max == QUESTIONS_MAX
+        assert len(venue.asked) == QUESTIONS_MAX + 1
+
+    ask(work)
+
+
+def test_who_has_given_up_is_not_asked_for_and_harms_nobody(ask):
+    async def work(books, venue):
+        venue.gate.clear()
+        first = [asyncio.create_task(books.refresh(token, 20)) for token in ("1", "2")]
+        await asyncio.sleep(0.002)
+        first[0].cancel()
+        given_up = asyncio.create_task(books.refresh("3", 20))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.sleep(0.002)
+        venue.gate.set()
+        assert (await first[1]).bids
+        assert venue.asked == [["1", "2"]]
+
+    ask(work)
+
+
+@pytest.mark.parametrize(
+    ("faults", "expected"),
+    [
+        ({"raises": FetchFailed("status 503", status=503)}, "status 503"),
+        ({"body": b'{"error":"no"}'}, "no list of books"),
+    ],
+)
+def test_a_question_that_fails_fails_for_all_who_waited(ask, faults, expected):
+    async def work(books, venue):
+        found = await asyncio.gather(
+            *(books.refresh(token, 20) for token in "123"), return_exceptions=True
+        )
+        assert [type(fault) for fault in found] == [MDRefreshError] * 3
+        assert expected in str(found[0])
+
+    ask(work, **faults)
+
+
+def test_a_fault_of_ours_is_not_taken_for_the_venues(ask):
+    async def work(books, venue):
+        with pytest.raises(ZeroDivisionError):
+            await books.refresh("1", 20)
+
+    ask(work, raises=ZeroDivisionError())
+
+
+def test_a_book_that_cannot_be_one_fails_alone(ask):
+    async def work(books, venue):
+        with pytest.raises(MDBookError):
+            await books.refresh("1", 20)
+
+    ask(work, price="2.5")
+
+
+def test_closing_ends_what_is_under_way(ask):
+    async def work(books, venue):
+        venue.gate.clear()
+        wanted = asyncio.create_task(books.refresh("1", 20))
+        await asyncio.sleep(0.002)
+        await books.close()
+        with pytest.raises(MDRefreshError, match="ended"):
+            await wanted
+        assert venue.under_way == 0
+
+    ask(work)

@@ -1,0 +1,131 @@
+"""One flow for every tick, and what becomes of it when something raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from strategy.strategy_cache import (
+    CacheAlreadyConfiguredError,
+    CacheNotConfiguredError,
+    IStrategyCache,
+    RunAnchor,
+    RunMode,
+    StrategyCache,
+)
+from strategy.tick_manager import TickManager
+
+ANCHOR = RunAnchor(1, 2, "1-1", "maker", RunMode.PAPER)
+
+
+class Note(Struct, frozen=True):
+    """A DTO of any kind."""
+
+    text: str
+
+
+class Flow:
+    """A flow whose every part writes down that it ran, or raises where it is told to."""
+
+    def __init__(self, fails_in: str = "") -> None:
+        self.fails_in = fails_in
+        self.steps: list[str] = []
+        self.cache = StrategyCache()
+        self.manager: TickManager[str] = TickManager(
+            self.cache,
+            (Part(self, "threats"), Part(self, "signals")),
+            self,
+            publish=self.publish,
+            withdraw=self.withdraw,
+        )
+
+    def step(self, name: str) -> None:
+        self.steps.append(name)
+        if name == self.fails_in:
+            raise ZeroDivisionError(name)
+
+    def inputs(self) -> Iterator[tuple[str, Note]]:
+        self.step("input")
+        yield "views", Note("first")
+        yield "views", Note("second")
+
+    def plan(self, cache: IStrategyCache) -> Iterator[str]:
+        self.step("plan")
+        assert [note.text for note in cache.get_dtos("found", Note)] == ["threats", "signals"]
+        for view in cache.get_dtos("views", Note):
+            yield view.text
+
+    def publish(self, decision: str) -> None:
+        self.step(f"publish {decision}")
+
+    def withdraw(self) -> None:
+        with pytest.raises(CacheNotConfiguredError):
+            self.cache.get_run_anchor()
+        self.step("withdraw")
+
+    def run(self) -> None:
+        self.manager.run(ANCHOR, self.inputs())
+
+
+class Part:
+    """A worker."""
+
+    def __init__(self, flow: Flow, name: str) -> None:
+        self.flow, self.name = flow, name
+
+    def process(self, cache: IStrategyCache) -> None:
+        self.flow.step(self.name)
+        assert cache.get_run_anchor() is ANCHOR
+        assert len(cache.get_dtos("views", Note)) == 2
+        cache.set_dto("found", Note(self.name))
+
+
+WHOLE = ["input", "threats", "signals", "plan", "publish first", "publish second"]
+
+
+def test_inputs_are_frozen_before_the_workers_run_and_these_before_the_planner() -> None:
+    flow = Flow()
+    flow.run()
+    assert flow.steps == WHOLE
+
+
+def test_after_a_flow_the_cache_is_empty_and_the_next_one_runs() -> None:
+    flow = Flow()
+    for count in (1, 2, 3):
+        flow.run()
+        assert flow.steps == WHOLE * count
+        with pytest.raises(CacheNotConfiguredError):
+            flow.cache.has_dto("views")
+
+
+@pytest.mark.parametrize("part", WHOLE)
+def test_whatever_raises_the_run_is_cleared_the_quotes_withdrawn_and_the_fault_told(
+    part: str,
+) -> None:
+    flow = Flow(fails_in=part)
+    with pytest.raises(ZeroDivisionError, match=part):
+        flow.run()
+    assert flow.steps == [*WHOLE[: WHOLE.index(part) + 1], "withdraw"]
+    flow.fails_in, flow.steps = "", []
+    flow.run()
+    assert flow.steps == WHOLE
+
+
+def test_an_input_that_is_no_dto_is_a_fault_like_any_other() -> None:
+    flow = Flow()
+    inputs: Any = [("views", "text")]
+    with pytest.raises(TypeError, match="got str"):
+        flow.manager.run(ANCHOR, inputs)
+    assert flow.steps == ["withdraw"]
+
+
+def test_a_flow_inside_another_is_refused_and_the_other_goes_on() -> None:
+    flow = Flow()
+    flow.cache.start_run({}, ANCHOR)
+    with pytest.raises(CacheAlreadyConfiguredError):
+        flow.run()
+    assert flow.steps == []
+    assert flow.cache.get_run_anchor() is ANCHOR
