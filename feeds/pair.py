@@ -264,10 +264,10 @@ class Pair:
         self.publish()
 
     def on_lost(self) -> None:
-        """A frame that may have been about this market was thrown away."""
+        """A frame of this market may be missing: hashes of earlier ones prove nothing any more."""
         for book in (self.first, self.second):
             book.is_sure = False
-            book.claim = None
+            book.claim, book.frame = None, b""
         self.publish()
 
     def on_witnessed(self, asked_ns: int) -> None:

@@ -6,10 +6,11 @@ Volatility, returns and shock are our own, of mids sampled on the clock; what th
 them is checked and left where it is: its units are its own.
 
 What proves a service alive is an answer whose `wall_ts_ms` is later than the last one's, and near
-this host's clock: that alone moves the link, back to when it was asked for. An answer that says the same again proves nothing, so
-a service that serves what it once knew goes STALE like one that is silent. Answers are ordered by
-that time. One that is refused, late or missing changes nothing and is asked for again, later each
-time; without a good one for a while the top is SUSPECT and not sampled.
+this host's clock: that alone moves the link, back to when it was asked for. An answer that says the
+same again proves nothing, so a service that serves what it once knew goes STALE like one that is
+silent. Answers are ordered by that time. One that is refused, late or missing changes nothing and
+is asked for again, later each time; without a good one for a while the top is SUSPECT and not
+sampled.
 """
 
 from __future__ import annotations

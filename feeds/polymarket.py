@@ -128,6 +128,8 @@ class PolymarketFeed:
         self.channel = MarketChannel(segment.counters, self.session.answered, hold_ns=hold_ns)
         self.on_frame = self.channel.on_frame  # a call less for every frame
         self._is_subscribed = False
+        self._frame_ns = 0
+        """When a frame came last; a pong is none."""
         self._holds = _Timer()
         self._depths = _Timer()
         self.recalled: dict[str, MarketInfo] = {}
@@ -239,6 +241,7 @@ class PolymarketFeed:
 
     def on_burst(self) -> None:
         session = self.session
+        self._frame_ns = session.read_ns
         if not session.is_behind:
             self._segment.set_link(session.read_ns)
         if self.channel.end_burst():
@@ -299,7 +302,7 @@ class PolymarketFeed:
         read_ns = self.session.read_ns
         if read_ns:
             self._segment.set_link(read_ns)  # A pong is no frame.
-        if count % CERTIFY_EVERY == 0 and now_ns - read_ns < SILENCE_NS:
+        if count % CERTIFY_EVERY == 0 and now_ns - self._frame_ns < SILENCE_NS:
             self.channel.certify_next(now_ns)
         if self._is_subscribed:
             self._ask_for_books(now_ns, wall_now_ns)

@@ -88,8 +88,12 @@ class MakerPlanner:
         self._params = params
 
     def plan(self, cache: IStrategyCache) -> Iterator[tuple[View, TargetQuotes]]:
-        threats = {threat.tag: threat.reason for threat in cache.get_dtos(THREATS, Threat)}
-        signals = {signal.tag: signal for signal in cache.get_dtos(SIGNALS, Signal)}
+        threats: dict[int, Reason] = {}
+        signals: dict[int, Signal] = {}
+        for threat in cache.get_dtos(THREATS, Threat):
+            threats[threat.tag] = threat.reason
+        for signal in cache.get_dtos(SIGNALS, Signal):
+            signals[signal.tag] = signal
         params = self._params
         for view in cache.get_dtos(VIEWS, View):
             tag = view.tag

@@ -26,6 +26,7 @@ from msgspec import Struct
 
 NS = 1_000_000_000
 P_MIN = 1e-6
+P_MAX = 1.0 - P_MIN
 """Probabilities are kept this far from 0 and 1, where log-odds end."""
 
 
@@ -95,10 +96,6 @@ class Outlook(Struct, frozen=True):
     variance: float
 
 
-def _seconds(ns: int) -> float:
-    return ns / NS
-
-
 def outlook(
     window: Window,
     wall_ns: int,
@@ -114,10 +111,10 @@ def outlook(
     that this phase needs is missing: then nothing is known, and that is not one half.
     """
     phase = window.phase(wall_ns)
-    w = _seconds(window.twap_ns)
-    tau = _seconds(window.end_ns - wall_ns - window.lag_ns)
-    length = _seconds(window.end_ns - window.start_ns)
-    if phase in (FAR, STRIKING):
+    w = window.twap_ns / NS
+    tau = (window.end_ns - wall_ns - window.lag_ns) / NS
+    if phase is FAR or phase is STRIKING:
+        length = (window.end_ns - window.start_ns) / NS
         # r: how much of the strike's average is still to come; all of it while FAR.
         r = min(tau - length, w)
         mean = 0.0
@@ -165,7 +162,9 @@ def doubt(view: Outlook, *, basis_variance: float) -> float:
 
 def clamp_probability(p: float) -> float:
     """Keep a probability where its log-odds are finite."""
-    return min(max(p, P_MIN), 1.0 - P_MIN)
+    if p < P_MIN:
+        return P_MIN
+    return p if p < P_MAX else P_MAX
 
 
 def log_odds(p: float) -> float:

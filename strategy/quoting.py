@@ -115,14 +115,16 @@ def _sizes(terms: Terms, params: QuoteParams, net_e9: int) -> tuple[int, int]:
     A wanted size is all that may rest on its side, orders in flight included: they are not taken
     off here a second time, or each order sent would shrink the wish that sent it.
     """
-    room = params.position_qty_max_e9
+    room, qty = params.position_qty_max_e9, params.qty_e9
+    return _cut(min(qty, room - net_e9), terms), _cut(min(qty, room + net_e9), terms)
 
-    def cut(room_e9: int) -> int:
-        size = min(params.qty_e9, room_e9)
-        size -= size % terms.lot_e9 if terms.lot_e9 > 0 else 0
-        return size if size > 0 and size >= terms.min_qty_e9 else 0
 
-    return cut(room - net_e9), cut(room + net_e9)
+def _cut(size: int, terms: Terms) -> int:
+    """Round a size down to the lot; 0 where that is less than an order may be."""
+    lot = terms.lot_e9
+    if lot > 0:
+        size -= size % lot
+    return size if size > 0 and size >= terms.min_qty_e9 else 0
 
 
 def _keeps_bid(previous: int, wanted: Wish, fresh: int, *, band: int, tick: int) -> bool:

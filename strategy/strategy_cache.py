@@ -170,14 +170,15 @@ class StrategyCache:
         cache = self._current_cache
         if cache is None:
             raise _not_configured("get DTOs")
-        found: list[T] = []
-        for dto in cache.get(key, ()):
-            if not isinstance(dto, dto_type):
+        held = cache.get(key)
+        if held is None:
+            return []
+        for dto in held:
+            if type(dto) is not dto_type and not isinstance(dto, dto_type):
                 raise InvalidDTOTypeError(
                     f"Expected {dto_type.__name__}, got {type(dto).__name__} for key {key!r}"
                 )
-            found.append(dto)
-        return found
+        return held.copy()  # type: ignore[return-value]
 
     def has_dto(self, key: str) -> bool:
         """Whether there is any DTO under a key. Raises CacheNotConfiguredError outside a run."""

@@ -125,8 +125,9 @@ class ViewBuilder:
             tag: self._reference(sight, anchor, of_reference)
             for tag, sight in look.references.items()
         }
-        for old in self._memories.keys() - look.markets.keys():
-            del self._memories[old]
+        if self._memories.keys() != look.markets.keys():
+            for old in self._memories.keys() - look.markets.keys():
+                del self._memories[old]
         fresh: list[_Seen] = []
         stood: list[_Seen] = []
         for sight in look.markets.values():

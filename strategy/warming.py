@@ -39,6 +39,7 @@ class Admissions:
         self._is_over = not params.has_warmup
         self._admits_all = self._is_over
         self._is_told = False
+        self._disabled: list[str] = []
         self._timely: set[int] = set()
         """Markets whose time is now, by tag: of others their time says why they are not quoted."""
 
@@ -88,7 +89,8 @@ class Admissions:
                 self._counters.add(Counter.strategy_warmups_expired)
         if failed:
             self._counters.add(Counter.strategy_tokens_disabled, len(failed))
-            log.error("tokens_disabled", tokens=",".join(names[token] for token in failed))
+            self._disabled += [names[token] for token in failed]
+            log.error("tokens_disabled", tokens=",".join(self._disabled))
 
 
 def _readiness(sight: MarketSight, incarnation: int) -> dict[int, bool]:

@@ -272,3 +272,14 @@ def test_a_feed_loads_nothing_heavy_that_each_restart_would_pay_for(feed):
     )
     heavy = {"numpy", "aiohttp", "rich", "multiprocessing"}
     assert not heavy & set(done.stdout.split())
+
+
+def test_every_test_that_the_requirements_name_exists():
+    text, missing = None, []
+    for line in (ROOT / "docs" / "requirements.md").read_text().splitlines():
+        for file, name in re.findall(r"(tests/[\w/]+\.py)?(?:::(\w+))?", line):
+            if file:
+                text = (ROOT / file).read_text()
+            if name and f"def {name}" not in text:
+                missing.append(f"{file}::{name}")
+    assert not missing

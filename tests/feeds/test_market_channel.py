@@ -353,6 +353,20 @@ def test_a_lost_change_shows_in_the_hash_and_puts_the_book_in_doubt(desk, make):
     assert (desk.top.yes_flags, desk.top.no_flags) == (Flag.SUSPECT, 0)
 
 
+def test_a_hash_of_before_a_loss_takes_no_doubt_back(desk, make):
+    first, second = make.both_books([("0.4", "10")], [("0.5", "20")])
+    desk.feed([hashed(make, first), hashed(make, second)])
+    desk.channel.certify_next(desk.now_ns + 20_000_000)
+    assert desk.counted(Counter.feeds_hash_matched) == 2
+    desk.pair.on_lost()
+    for _ in range(3):
+        desk.channel.certify_next(desk.now_ns + 20_000_000)
+        assert desk.top.flags == Flag.SUSPECT
+    first, second = make.both_books([("0.4", "11")], [("0.5", "20")], ms=5)
+    desk.feed([hashed(make, first), hashed(make, second)])
+    assert desk.top.flags == 0
+
+
 def test_a_hash_of_before_a_tick_change_is_not_held_against_the_book(desk, make):
     first, second = make.both_books([("0.4", "10")], [("0.5", "20")])
     desk.feed([hashed(make, first), hashed(make, second)])

@@ -261,6 +261,20 @@ def test_a_pong_proves_the_link_where_no_frame_comes(world):
     assert world.reader.link_ns == world.now_ns + 5, "a connection that was not read proves nothing"
 
 
+def test_hashes_are_checked_for_some_time_after_a_frame_and_not_after_a_pong(world, make):
+    checked = []
+    world.feed.channel.certify_next = checked.append
+    world.feed.on_listed(make.market_info())
+    world.connect()
+    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
+    world.feed.tick(3, 0)
+    assert len(checked) == 1
+    world.now_ns += 3 * S
+    world.session.read_ns = world.now_ns
+    world.feed.tick(6, 0)
+    assert len(checked) == 1
+
+
 def test_the_witness_looks_only_while_a_connection_carries_the_markets(world, make):
     told = []
 

@@ -49,8 +49,10 @@ class Eye:
         now_ns = time.monotonic_ns() + later_ns
         anchor = RunAnchor(now_ns, wall_ns or time.time_ns() + later_ns, "1", "maker", mode)
         witness = Witness(Liveness.LIVE, incarnation, look.market_link_ns)
-        views = self.builder.build(look, anchor, Witnesses(witness, witness), lambda *_: OWN)
-        return {view.tag: view for view in views}[self.world.market_tag]
+        built = self.builder.build(look, anchor, Witnesses(witness, witness), lambda *_: OWN)
+        views = {view.tag: view for view in built}
+        self.order = list(views)
+        return views[self.world.market_tag]
 
 
 @pytest.fixture
@@ -211,6 +213,17 @@ def test_another_market_of_the_feed_proves_the_link_of_a_quiet_one(world: Any, e
     view = eye.see()
     assert view.book is not None
     assert view.book.trust is Trust.QUIET
+
+
+def test_the_market_whose_own_book_is_new_comes_first(world: Any, eye: Eye) -> None:
+    first = world.market_tag
+    second = world.list_market(world.start_ns // NS + 300, slot=1)
+    world.book(slot=1)
+    eye.see()
+    for slot, tags in ((1, [second, first]), (0, [first, second])):
+        world.book(slot=slot)
+        eye.see()
+        assert eye.order == tags
 
 
 def test_a_replay_is_not_judged_by_the_age_of_its_events(world: Any, eye: Eye) -> None:

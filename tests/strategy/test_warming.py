@@ -14,6 +14,7 @@ from cache.layout import Flag, Reason
 from cache.liveness import Liveness
 from cache.segment import WriterSegment
 from host.config import load
+from host.log import SINK
 from strategy.inputs import Inputs
 from strategy.params import StrategyParams, strategy_params
 from strategy.pricing import NS
@@ -52,6 +53,12 @@ class Session:
 
     def count(self, counter: Counter) -> int:
         return CounterReader(self.segment._words)[counter]
+
+
+@pytest.fixture(autouse=True)
+def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No fault was told yet: one that was just told is only counted."""
+    monkeypatch.setattr(SINK, "_repeats", {})
 
 
 @pytest.fixture
@@ -160,8 +167,11 @@ def test_fraction_and_timeout_are_the_configurations() -> None:
     )  # fmt: skip
 
 
-def test_half_of_the_tokens_is_enough_where_that_is_wanted(two: Any) -> None:
+def test_half_of_the_tokens_is_enough_where_that_is_wanted(
+    two: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     session = Session(two, replace(PARAMS, warmup_fraction=0.5))
-    assert session.take() == [Reason.QUOTING, Reason.QUOTING]
+    assert session.take() == session.take() == [Reason.QUOTING, Reason.QUOTING]
+    assert capsys.readouterr().err.count("warmed_up") == 1  # though two are still waited for
     assert session.take(TIMEOUT + NS) == [Reason.QUOTING, Reason.DISABLED]
     assert session.count(Counter.strategy_warmups_expired) == 0

@@ -111,6 +111,7 @@ class Judge:
             self.hold("quotable at a negative age", age_ns >= 0)
             self.hold("quotable without evidence", age_ns <= self.policy.evidence_ns_max)
             self.hold("quotable behind a stale heartbeat", alive == self.alive)
+            self.hold("quotable of a writer that is gone", book.incarnation == incarnation)
             self.fresh_after += bool(was_jump)
 
     def snapshot(self) -> None:

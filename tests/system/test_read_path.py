@@ -93,12 +93,13 @@ def test_a_restarted_writer_goes_on_counting_and_is_not_trusted_before_its_first
     writer = begin(play, "beat", twin=kind)
     reader = begin(play, "judge", twin=kind)
     eye = Eye(play.namespace)
-    for incarnation in range(2, 5):
+    for incarnation in range(2, 6):
         writer.signal(signal.SIGKILL)
         writer.wait()
         book, _, _ = eye.look()
         last = book.version
-        wait_for(lambda: eye.look()[1] == Trust.WRITER_DEAD)
+        if incarnation % 2:  # Else its last record is still young when the next writer starts.
+            wait_for(lambda: eye.look()[1] == Trust.WRITER_DEAD)
         writer = begin(play, "beat", twin=kind)
         wait_for(lambda: eye.look()[1].is_quotable)
         book, _, _ = eye.look()
