@@ -1,6 +1,7 @@
 import hashlib
 import re
 import struct
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -83,3 +84,8 @@ def test_the_worked_cell_reads_back_as_the_page_tells_it():
     values = layout.PAIR_BBO.struct.unpack(raw)
     assert values[:3] == (layout.tag_of("polymarket", "0x" + "ab" * 32), 3, 1)
     assert values[10:12] == (500_000_000, 918_340_000_000)
+
+
+def test_the_reader_that_was_written_from_the_page_is_of_its_layout():
+    reader = Path(__file__).parents[1] / "system" / "reader.c"
+    assert f"#define LAYOUT_HASH {layout.LAYOUT_HASH:#x}ul" in reader.read_text()
