@@ -248,7 +248,7 @@ def test_what_lies_in_a_reused_slot_is_never_the_next_ones(reader, feed, path):
     feed.list(A)
     places = found(reader("find", path, YES)[1])
     assert places["pair_bbo"]["generation"] == "2"
-    assert places["depth"] == {"slot": "0", "found": "NEVER"}  # of its first stay, 0
+    assert places["depth"] == {"slot": "0", "found": "OTHER_TAG"}  # C's, which says it is gone
     feed.books(A, 44, 45)
     assert found(reader("find", path, YES)[1])["depth"]["bids"].startswith("440000000 ")
 
@@ -326,9 +326,9 @@ def test_a_token_is_followed_through_slots_restart_and_removal(reader, namespace
         feed.list(A)
         until(process, "^listed slot=2 generation=1 incarnation=2$")
         lines = until(process, "^settlement ")
-        assert any(line.startswith("depth WARMUP version=2 ") for line in lines)
+        assert any(line.startswith("depth WARMUP version=") for line in lines)
         feed.books(A, 46, 47)
-        until(process, r"^depth WHOLE version=3 .* bid=460000000 ask=470000000$")
+        until(process, r"^depth WHOLE version=\d+ .* bid=460000000 ask=470000000$")
 
         feed.close(remove=True)
         until(process, "^gone$")
