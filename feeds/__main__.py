@@ -8,7 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 
+from msgspec.structs import replace
+
+from host.log import get_log
 from host.process import begin, claim, guarded, run_async
+from host.venue_clock import is_replayed
+
+log = get_log("feeds")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,6 +47,9 @@ def _run_binance(config_path: str | None) -> int:
     if settings.source == "poll":
         polling = poller.Poller(segment, settings, namespace=namespace)
         return run_async(segment, polling.run(), config)
+    if is_replayed(config):
+        log.info("replay", left_out="depth, backfill", why="a recording has no whole books or past")
+        settings = replace(settings, depth=False, backfill_s=0)
     feed = binance.BinanceFeed(
         segment,
         venue.ws_url,

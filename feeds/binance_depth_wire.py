@@ -112,7 +112,7 @@ def parse_snapshot(body: bytes) -> Whole:
         if not 0 < found.lastUpdateId <= _ID_MAX:
             raise AnswerError("a snapshot without an update id")
         return Whole(found.lastUpdateId, _levels(found.bids), _levels(found.asks))
-    except (msgspec.MsgspecError, DecimalError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeError, DecimalError, RecursionError) as error:
         raise AnswerError(f"no snapshot of a book: {error}"[:TEXT_MAX]) from None
 
 

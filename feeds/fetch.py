@@ -4,8 +4,10 @@ Each request runs on a thread of its own, which does nothing but wait for bytes.
 standard library cost nothing at the start; an asynchronous HTTP client costs a feed that starts
 150 ms, and 8 MB, for a few questions a minute.)
 
-The invariant: a request is bounded in time and in size, and whatever is not an answer of status
-200 is a `FetchFailed` that says its status. It asks once, and knows no venue.
+The invariant: a request is bounded in time and in size, and whatever is not a whole answer of
+status 200 is a `FetchFailed` that says its status. Who asks aside is told in time even where the
+thread cannot be ended (a look-up of a name that hangs, headers that drip); no more than `LEFT_MAX`
+such threads are left behind before nothing is asked any more. It asks once, and knows no venue.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ from cache.layout import E9
 from host.clock import monotonic_ns
 
 BODY_BYTES_MAX: Final = 4 << 20
+LEFT_MAX: Final = 8
+"""Threads that still wait for an answer that nobody waits for; beyond them nothing is asked."""
+
 _CHUNK_BYTES: Final = 1 << 16
 _HEADERS: Final = {"User-Agent": "penstock/0.1", "Accept": "application/json"}
 """The library's default User-Agent is refused by the venues' fronts."""
@@ -72,6 +77,8 @@ def fetch(url: str, timeout_s: float, question: bytes | None = None) -> bytes:
                     raise FetchFailed(f"a body over {BODY_BYTES_MAX} bytes", status=answer.status)
                 if monotonic_ns() > deadline_ns:
                     raise FetchFailed("took too long", status=answer.status)
+            if answer.length:  # What `read1` takes for the end, the header does not.
+                raise FetchFailed(f"cut off: {answer.length} bytes missing", status=answer.status)
     except HTTPError as error:
         with error:
             after = error.headers.get("Retry-After", "")
@@ -83,11 +90,17 @@ def fetch(url: str, timeout_s: float, question: bytes | None = None) -> bytes:
     return bytes(body)
 
 
+_left: set[threading.Thread] = set()
+
+
 async def fetch_aside(url: str, timeout_s: float, question: bytes | None = None) -> bytes:
     """Do what `fetch` does on a thread of its own, which ends with the process.
 
     Not by the loop's executor: that is waited for at the end, and a venue may be slow.
     """
+    _left.difference_update([thread for thread in _left if not thread.is_alive()])
+    if len(_left) >= LEFT_MAX:
+        raise FetchFailed(f"too many unanswered questions: {len(_left)}")
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bytes | FetchFailed] = loop.create_future()
 
@@ -104,12 +117,16 @@ async def fetch_aside(url: str, timeout_s: float, question: bytes | None = None)
         with contextlib.suppress(RuntimeError):  # The loop was closed meanwhile.
             loop.call_soon_threadsafe(settle, found)
 
-    threading.Thread(target=work, name="fetch", daemon=True).start()
+    thread = threading.Thread(target=work, name="fetch", daemon=True)
+    thread.start()
     try:
         async with asyncio.timeout(timeout_s + 1.0):
             found = await done
     except TimeoutError:
         raise FetchFailed("took too long") from None
+    finally:
+        if done.cancelled():  # By the time-out, or because whoever asked was ended.
+            _left.add(thread)
     if isinstance(found, FetchFailed):
         raise found
     return found

@@ -140,6 +140,8 @@ Parsed = Message | list[Message] | Pong | Rejection
 def parse(data: bytes | bytearray | str) -> Parsed:
     """Turn one frame into its message or messages, PONG, or a Rejection."""
     try:
+        if not (data.isascii() or isinstance(data, str)):
+            data.decode()  # The decoder does not look into fields that it skips.
         return decode_message(data)
     except DECODE_FAULTS:
         return _parse_rare(data)
@@ -152,7 +154,7 @@ def find_hash(data: bytes | bytearray, token_id: str) -> tuple[str, str]:
     """
     try:
         found = _decode_hashed(data)
-    except (msgspec.DecodeError, RecursionError):
+    except DECODE_FAULTS:
         return "", ""
     hash_, time = "", ""
     for event in found if isinstance(found, list) else [found]:
@@ -186,7 +188,7 @@ def _parse_rare(data: bytes | bytearray | str) -> Parsed:
     if head.startswith(b"INVALID"):  # such as INVALID OPERATION, which is text and not JSON
         return Rejection(Cause.REFUSED, "a message of ours", is_harmless=True)
     try:
-        if head[:1] == b"[":
+        if head[:1] == b"[" and (raw.isascii() or raw.decode()):
             many = _decode_many(raw)
             if len(many) > ARRAY_MAX:
                 return Rejection(Cause.OUT_OF_RANGE, f"an array of {len(many)} events")

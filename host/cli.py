@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from cache import segment as segments
@@ -28,6 +28,8 @@ from host.clock import monotonic_ns, wall_ns
 from host.config import load
 from host.down import down
 from host.dump import board_rows, render, segment_rows
+from host.page import WindowPage
+from host.picture import Picture
 from host.process import ExitCode, guarded
 from host.roles import SUPERVISOR_ROLE, plan
 from host.say import hush, say, say_json, teller
@@ -60,7 +62,8 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="penstock",
         description="Market data in shared memory and crash-safe quoting on one host.",
-        epilog="exit codes: 0 ok, 1 fault, 2 usage or configuration, 3 already running, "
+        epilog="example: penstock up --duration 60 - "
+        "exit codes: 0 ok, 1 fault, 2 usage or configuration, 3 already running, "
         "4 layout mismatch, 5 no room in shared memory",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
@@ -195,13 +198,20 @@ def run_top(options: argparse.Namespace) -> int:
             if live is None:
                 say_json(picture)
             else:
-                live.update(screen(picture, counters=options.counters), refresh=True)
+                live.update(top_page(picture, live.console, options.counters), refresh=True)
     except (KeyboardInterrupt, BrokenPipeError):
         pass
     finally:
         if live is not None:
             live.stop()
     return ExitCode.OK
+
+
+def top_page(picture: Picture, console: Console, counters: bool) -> RenderableType:
+    """As much as the window takes; everything where the output is no window."""
+    if not console.is_terminal:
+        return screen(picture, counters=counters)
+    return WindowPage(picture, "Ctrl-C ends this view, and nothing else", counters=counters)
 
 
 def run_dump(options: argparse.Namespace) -> int:

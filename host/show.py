@@ -46,7 +46,8 @@ def age(age_ms: int | None) -> str:
     return f"{seconds} s" if abs(seconds) < 600 else f"{seconds // 60} min"
 
 
-def _worded(word: str) -> Text:
+def worded(word: str) -> Text:
+    """Colour a word by what it says of the state of things."""
     style = "green" if word in _GOOD else "bold red" if word in _BAD else "yellow"
     return Text(word, style=style)
 
@@ -76,7 +77,7 @@ def process_table(picture: Picture) -> Table:
         _add(
             table,
             row.role,
-            _worded(row.liveness),
+            worded(row.liveness),
             row.state,
             str(row.pid),
             str(row.incarnation),
@@ -84,7 +85,7 @@ def process_table(picture: Picture) -> Table:
             age(row.link_age_ms),
             uptime,
             NOTHING if row.restart_count is None else str(row.restart_count),
-            _worded(row.phase) if row.phase else Text(NOTHING),
+            worded(row.phase) if row.phase else Text(NOTHING),
         )
     return table
 
@@ -141,7 +142,7 @@ def trading_tables(picture: Picture) -> Iterable[Table]:
             quote(row.ask_px_e9, row.ask_qty_e9),
             number(row.fair_px_e9 or None),
             number(row.model_px_e9 or None),
-            _worded(row.reason),
+            worded(row.reason),
             age(row.valid_ms),
         )
     yield table
@@ -197,14 +198,15 @@ def _position_table(positions: list[PositionRow]) -> Table:
             number(row.fees_e9),
             number(row.rebates_e9),
             str(row.fill_count),
-            _settled(row),
+            settled(row),
         )
     return table
 
 
-def _settled(row: PositionRow) -> str | Text:
+def settled(row: PositionRow) -> str | Text:
+    """Say how a market ended, or that what is held of it is not known."""
     if not row.is_known:
-        return _worded("UNKNOWN")  # What is held, that is: nothing is traded.
+        return worded("UNKNOWN")  # What is held, that is: nothing is traded.
     return NOTHING if row.settled == "UNKNOWN" else row.settled
 
 
@@ -220,23 +222,24 @@ def counter_table(picture: Picture) -> Table:
     return table
 
 
+def tables(picture: Picture) -> list[Table]:
+    """Every table that has a row."""
+    made = (process_table(picture), *book_tables(picture), *trading_tables(picture))
+    return [table for table in made if table.row_count]
+
+
 def screen(picture: Picture, *, counters: bool = False) -> RenderableType:
     """Everything, as one page; tables without a row are left out."""
-    tables = [process_table(picture), *book_tables(picture), *trading_tables(picture)]
+    shown = tables(picture)
     if counters:
-        tables.append(counter_table(picture))
-    shown = [table for table in tables if table.row_count]
+        shown.append(counter_table(picture))
     errors = [Text(row.error, style="red") for row in picture.processes if row.error]
     return Group(*shown, *errors) if shown else Text(f"nothing runs in {picture.namespace}")
 
 
 def status_line(picture: Picture) -> str:
     """One line that says how things stand: for logs, and for `make run` without a terminal."""
-    words = []
-    live = sum(row.liveness == "LIVE" for row in picture.processes)
-    words.append(f"live {live}/{len(picture.processes)}")
-    down = [f"{row.role}={row.liveness}" for row in picture.processes if row.liveness != "LIVE"]
-    words.extend(down)
+    words = list(_living(picture))
     for ref in picture.references:
         flags = f" {'+'.join(ref.flags)}" if ref.flags else ""
         bid, ask = number(ref.bid_px_e9, 2), number(ref.ask_px_e9, 2)
@@ -249,17 +252,45 @@ def status_line(picture: Picture) -> str:
         words.append(f"{book.market} Up {bid}/{ask} {age(book.age_ms)}{flags}, {wanted}")
     if not picture.books:
         words.append("no market has a book")
+    words.append(_sums(picture))
+    return " · ".join(words)
+
+
+def worded_summary(picture: Picture) -> Text:
+    """Who lives and what came of it: the head of a page."""
+    if not picture.processes:
+        return Text(f"nothing runs in {picture.namespace}")
+    first, *down = _living(picture)
+    stand = Text(first, style="yellow" if down else "green")
+    for word in down:
+        stand.append(" · ").append(word, style="bold red")
+    return stand.append(f" · {_sums(picture)}", style="none")
+
+
+def _living(picture: Picture) -> Iterable[str]:
+    live = sum(row.liveness == "LIVE" for row in picture.processes)
+    yield f"live {live}/{len(picture.processes)}"
+    yield from (f"{row.role}={row.liveness}" for row in picture.processes if row.liveness != "LIVE")
+
+
+def _sums(picture: Picture) -> str:
     fills = sum(row.fill_count for row in picture.positions)
     cash = sum(row.cash_e9 for row in picture.positions)
-    words.append(f"orders {len(picture.orders)} fills {fills} cash {number(cash)}")
-    return " · ".join(words)
+    return f"orders {len(picture.orders)} fills {fills} cash {number(cash)}"
+
+
+def is_standing(wish: QuoteRow | None) -> bool:
+    """Whether a strategy wants a quote on a market now."""
+    return (
+        wish is not None and (wish.valid_ms or 0) > 0 and bool(wish.bid_qty_e9 or wish.ask_qty_e9)
+    )
 
 
 def _wanted(wish: QuoteRow | None) -> str:
     """Say what a strategy wants on a market, or why nothing."""
     if wish is None:
         return "no quote"
-    if (wish.valid_ms or 0) <= 0 or not (wish.bid_qty_e9 or wish.ask_qty_e9):
+    if not is_standing(wish):
         return f"no quote: {wish.reason}"
     bid, ask = quote(wish.bid_px_e9, wish.bid_qty_e9), quote(wish.ask_px_e9, wish.ask_qty_e9)
     return f"quote {bid} | {ask}"

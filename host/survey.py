@@ -8,7 +8,7 @@ segment that cannot be read is a row with its error, never a hole. Prices stay i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 
 from cache import segment as segments
@@ -25,7 +25,7 @@ from cache.liveness import Liveness
 from cache.pm_cache import PMCache
 from cache.segment import ReaderSegment
 from cache.snapshots import BNSnapshot, PMBookSnapshot
-from host.clock import NS_PER_MS
+from host.clock import NS_PER_MS, monotonic_ns
 from host.picture import (
     BookRow,
     DepthRow,
@@ -41,6 +41,9 @@ from host.roles import SUPERVISOR_ROLE
 from host.venue_clock import behind_ns
 
 FILLS_SHOWN = 12
+NAMES_KEPT = 4096
+"""So many names, some days of markets, are remembered for the fills that speak of them."""
+
 SURVEY_NS = 1_000_000_000
 """Longest time one survey takes: so much later than its clock a record may be."""
 
@@ -48,8 +51,9 @@ SURVEY_NS = 1_000_000_000
 class Survey:
     """Looks at a namespace again and again; it stays attached to what has not been replaced."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, *, clock: Callable[[], int] = monotonic_ns) -> None:
         self.namespace = namespace
+        self._clock = clock
         self._segments: dict[str, ReaderSegment] = {}
         self._directories: dict[str, Directory] = {}
         self._stores: dict[str, BookStore] = {}
@@ -69,7 +73,7 @@ class Survey:
             processes=[self._process(role, now_ns, errors.get(role, "")) for role in roles],
             books=list(self._books(now_ns, wall_ns)),
             references=list(self._references(now_ns)),
-            depths=list(self._depths(now_ns)),
+            depths=list(self._depths()),
             quotes=list(self._quotes(now_ns)),
             orders=list(self._orders(now_ns)),
             positions=list(self._positions()),
@@ -111,6 +115,17 @@ class Survey:
                     self._names[tag] = (listed.slug or listed.id, listed.outcome)
                     if listed.pair_tag:
                         self._names[listed.pair_tag] = (listed.slug, "")
+        if len(self._names) > NAMES_KEPT:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let go of the names longest known that nobody lists any more."""
+        listed = set[int]()
+        for directory in self._directories.values():
+            listed.update(directory.by_tag, (row.pair_tag for row in directory.by_tag.values()))
+        gone = [tag for tag in self._names if tag not in listed]
+        for tag in gone[: len(self._names) - NAMES_KEPT]:
+            del self._names[tag]
 
     def _name(self, tag: int) -> str:
         return self._names.get(tag, (f"#{tag:016x}", ""))[0]
@@ -192,14 +207,15 @@ class Survey:
                     row.sigma_e9, row.sample_count = top.ewma_vol_1s_e9, top.sample_count
                 yield row
 
-    def _depths(self, now_ns: int) -> Iterator[DepthRow]:
+    def _depths(self) -> Iterator[DepthRow]:
+        """Judge by a clock read after the book: what came during the survey is not of the future."""
         for role, store in self._stores.items():
-            witness = store.witness(now_ns)
             for token in store.tokens():
                 sight = store.look(token)
                 if sight is None:
                     continue
-                book, trust = judge(sight, FAST15M, now_ns, witness)
+                now_ns = self._clock()
+                book, trust = judge(sight, FAST15M, now_ns, store.witness(now_ns))
                 row = DepthRow(feed=role, token=token, trust=trust.name)
                 row.is_ready = store.is_ready(token)
                 row.sequence, row.update_count = store.sequence(token), store.update_count(token)

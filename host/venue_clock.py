@@ -35,7 +35,12 @@ def behind_ns(namespace: str) -> int:
     return from_word(counters[Counter.sim_clock_behind_ns])
 
 
+def is_replayed(config: Config) -> bool:
+    """Whether the venue is a recording, which knows only what was recorded."""
+    return config.sim.embedded and config.sim.mode == "replay"
+
+
 def follow(config: Config) -> None:
     """Let this process's wall clock be the replayed venue's, if there is one."""
-    if config.sim.embedded and config.sim.mode == "replay":
+    if is_replayed(config):
         clock.set_behind_ns(behind_ns(config.host.namespace))

@@ -1,7 +1,7 @@
 """What the operator sees while `penstock up` runs: a live page on a terminal, else status lines.
 
 The view reads memory like any other tool and changes nothing. On a terminal the processes' own
-lines go to files under [supervisor] log_dir, and the supervisor's last ones stand below the page.
+lines go to files under [supervisor] log_dir, and the supervisor's newest stand on the page.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import TextIO
 
 import msgspec
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from host import log
 from host.clock import NS_PER_S, wall_ns
+from host.page import WindowPage
 from host.roles import SUPERVISOR_ROLE
 from host.settings import Config
-from host.show import screen, status_line
+from host.show import status_line
 from host.survey import Survey
 
 PAGE_NS = NS_PER_S
@@ -105,9 +106,8 @@ class LiveView:
             return
         self._due_ns = now_ns + PAGE_NS
         picture = self._survey.take(now_ns, wall_ns())
-        lines = [Text(line, style="dim", overflow="ellipsis") for line in self._tail.lines]
-        hint = Text(f"Ctrl-C stops everything in order; logs are in {self.log_dir}/", style="dim")
-        self._live.update(Group(screen(picture), *lines, hint), refresh=True)
+        hint = f"Ctrl-C stops everything in order; logs are in {self.log_dir}/"
+        self._live.update(WindowPage(picture, hint, logs=self._tail.lines), refresh=True)
 
     def close(self) -> None:
         """Leave the last page standing and give the terminal back."""

@@ -82,6 +82,7 @@ PURE = (
     "executor/paper.py",
     "executor/resting.py",
     "executor/risk.py",
+    "host/page.py",
     "host/restart.py",
     "host/roles.py",
     "host/rules.py",
@@ -121,7 +122,7 @@ HARMLESS = {
 TYPES = {
     "cache.board", "cache.core", "cache.counters", "cache.liveness", "feeds.core", "feeds.pair",
     "host.clock.NS_PER_MS", "host.clock.NS_PER_S", "host.picture", "host.settings",
-    "rich.box", "rich.console", "rich.table", "rich.text", "sys",
+    "rich.box", "rich.console", "rich.segment", "rich.table", "rich.text", "sys",
 }  # fmt: skip
 # Only the model draws, and only from generators with a seed.
 SEEDED = {"sim/agents.py", "sim/moods.py", "sim/seeding.py"}

@@ -107,6 +107,7 @@ def test_a_snapshot_is_read_whole():
         b'{"lastUpdateId":"5","bids":[],"asks":[]}',
         b'{"lastUpdateId":5,"bids":[["a","1"]],"asks":[]}',
         b'{"lastUpdateId":5,"bids":[["1","1"]]}',
+        b'{"lastUpdateId":5,"bids":[["1","\xfc"]],"asks":[]}',
     ],
 )
 def test_a_snapshot_that_is_none_is_refused(body):

@@ -424,6 +424,19 @@ def shared_desk(make):
     made.close()
 
 
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("field", ["hash", "a_field_we_skip"])
+def test_a_byte_that_is_no_text_is_refused_also_in_a_field_nobody_reads(
+    open_desk, make, field, many
+):
+    event = {**make.both_books(BIDS, ASKS)[0], field: "~"}
+    frame = json.dumps([event] if many else event).encode().replace(b"~", b"a\xfc")
+    assert not open_desk.feed(frame)
+    assert open_desk.counted(Counter.feeds_frames_binary) == 1
+    assert open_desk.top.flags & Flag.SUSPECT
+    open_desk.channel.certify_next(open_desk.now_ns + 10**10)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_frame_raises_whatever_is_in_it(make, shared_desk, data):
@@ -445,6 +458,9 @@ def test_no_frame_raises_whatever_is_in_it(make, shared_desk, data):
     for _ in range(data.draw(st.integers(1, 4))):
         if data.draw(st.integers(0, 3)):
             frame = json.dumps(spoil(data, good)).encode()
+            if data.draw(st.booleans()):  # a byte of the wire itself
+                at = data.draw(st.integers(0, len(frame) - 1))
+                frame = frame[:at] + bytes([data.draw(st.integers(0, 255))]) + frame[at + 1 :]
         else:
             frame = data.draw(st.binary(max_size=40))
         cut = data.draw(st.integers(0, 8))

@@ -151,6 +151,7 @@ def test_the_hash_of_a_token_is_found_in_the_frame_again(make):
     assert find_hash(frame, make.YES) == ("c2", str(make.T0 + 5))
     assert find_hash(frame, make.NO) == ("", "")
     assert find_hash(b'{"asset_id":"1","hash":7}', "1") == ("", "")
+    assert find_hash(b'{"asset_id":"1","hash":"a\xfc"}', "1") == ("", "")
 
 
 def test_what_is_sent_has_the_form_of_the_venue():

@@ -266,7 +266,7 @@ def test_depth_is_shown_as_the_book_store_would_serve_it(namespace):
     world = FeedWorld(namespace)
     world.publish_top(batch=3, recv_ns=DEPTH_NS - 7_000_000)
     world.publish_depth(batch=3, seq=9, recv_ns=DEPTH_NS - 7_000_000)
-    survey = Survey(namespace)
+    survey = Survey(namespace, clock=lambda: DEPTH_NS)
     first, second = survey.take(DEPTH_NS, WALL_NS).depths
     assert (first.feed, first.token, first.trust) == ("feed.binance.0", "BTCUSDT", "LIVE")
     assert (first.is_ready, first.sequence, first.update_count, first.age_ms) == (True, 9, 1, 7)

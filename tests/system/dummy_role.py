@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from cache.layout import BBO, BoardSpec
+from cache.layout import BBO, BoardSpec, State
+from cache.segment import WriterSegment
 from host.config import ConfigError
 from host.process import begin, claim, guarded, run_async, run_role
 
@@ -53,8 +54,9 @@ class Dummy:
             time.sleep(0.1)
         self.note("halt")
 
-    async def live(self) -> None:
+    async def live(self, segment: WriterSegment) -> None:
         self.on_start(0)
+        segment.set_state(State.RUN)
         try:
             while True:
                 self.poll(0)
@@ -84,7 +86,7 @@ def main() -> int:
     segment = claim(config, options.role, BOARDS)
     dummy = Dummy(options)
     if options.asyncio:
-        return run_async(segment, dummy.live(), config)
+        return run_async(segment, dummy.live(segment), config, self_ready=True)
     return run_role(segment, dummy, config)
 
 
