@@ -22,7 +22,7 @@ run: $(VENV)/.installed
 	@$(PY) -m host up $(if $(DURATION),--duration $(DURATION))
 
 test: $(VENV)/.developing
-	@$(PY) -m pytest -q -m "not stress"
+	@$(PY) -m pytest -q -n 4 --dist loadfile -m "not stress"
 
 check: $(VENV)/.developing
 	@$(PY) -m ruff check .

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -14,16 +15,20 @@ from host.log import get_log
 from host.process import begin, claim, guarded, run_async
 from host.venue_clock import is_replayed
 
+VENUES = ("polymarket", "binance")
+
 log = get_log("feeds")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Build the parser; its example is of the venue that is asked for."""
+    venue = next((name for name in VENUES if name in words), VENUES[0])
     parser = argparse.ArgumentParser(
         prog="python -m feeds",
         description="Publish one venue's market data into shared memory.",
-        epilog="example: python -m feeds polymarket --config my.toml",
+        epilog=f"example: python -m feeds {venue} --config my.toml",
     )
-    parser.add_argument("venue", choices=("polymarket", "binance"))
+    parser.add_argument("venue", choices=VENUES)
     parser.add_argument("--config", help="a file laid over the shipped penstock.toml")
     parser.add_argument("--shard", type=int, choices=(0,), default=0, help="there is one so far")
     return parser
@@ -63,7 +68,7 @@ def _run_binance(config_path: str | None) -> int:
 
 def main() -> int:
     """Run the process; give its exit code."""
-    given = _parser().parse_args()
+    given = _parser(sys.argv[1:]).parse_args()
     run = _run_polymarket if given.venue == "polymarket" else _run_binance
     return run(given.config)
 

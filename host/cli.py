@@ -62,7 +62,7 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="penstock",
         description="Market data in shared memory and crash-safe quoting on one host.",
-        epilog="example: penstock up --duration 60 - "
+        epilog="example: penstock up --duration 60; "
         "exit codes: 0 ok, 1 fault, 2 usage or configuration, 3 already running, "
         "4 layout mismatch, 5 no room in shared memory",
     )

@@ -208,7 +208,7 @@ class Survey:
                 yield row
 
     def _depths(self) -> Iterator[DepthRow]:
-        """Judge by a clock read after the book: what came during the survey is not of the future."""
+        """Judge by a clock read after the book: what came meanwhile is not of the future."""
         for role, store in self._stores.items():
             for token in store.tokens():
                 sight = store.look(token)

@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.shm import own_namespace, sweep_dead
+
+# No test asserts a speed, and a busy machine draws slowly.
+settings.register_profile("penstock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("penstock")
 
 
 def pytest_sessionstart() -> None:

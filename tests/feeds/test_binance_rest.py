@@ -1,24 +1,19 @@
 import asyncio
-import io
-from http.client import HTTPMessage
+import inspect
 from types import SimpleNamespace
-from urllib.error import HTTPError
 
 import pytest
 
 from cache.counters import Counter
 from cache.layout import E9
 from feeds import binance_rest
-from feeds.binance_rest import (
-    ATTEMPTS,
-    BAN_S,
-    BODY_BYTES_MAX,
-    BinanceRest,
-    RequestFailed,
-    fetch,
-    fetch_aside,
-)
+from feeds.binance_rest import ATTEMPTS, BAN_S, BAN_S_MAX, BinanceRest, judge
 from feeds.binance_rest_wire import AnswerError
+from feeds.fetch import FetchFailed, fetch_aside
+
+
+def refusal(status, retry_after=""):
+    return FetchFailed(f"status {status}", status=status, retry_after=retry_after)
 
 
 class Counters(dict):
@@ -75,7 +70,7 @@ def test_an_answer_is_what_its_reader_makes_of_it(world):
 
 
 def test_a_failure_is_counted_and_asked_again_later_and_later(world):
-    failures = [RequestFailed("refused")] * (ATTEMPTS - 1)
+    failures = [FetchFailed("refused")] * (ATTEMPTS - 1)
     assert world.ask(*failures, b"text") == "text"
     assert world.failed == ATTEMPTS - 1
     assert len(world.slept) == ATTEMPTS - 1
@@ -84,7 +79,7 @@ def test_a_failure_is_counted_and_asked_again_later_and_later(world):
 
 
 def test_after_the_last_attempt_it_is_said_once_and_there_is_no_answer(world):
-    assert world.ask(*[RequestFailed("refused")] * ATTEMPTS) is None
+    assert world.ask(*[FetchFailed("refused")] * ATTEMPTS) is None
     assert (world.failed, len(world.asked)) == (ATTEMPTS, ATTEMPTS)
     (line,) = world.lines
     assert line == ("request_failed", {"path": "/path", "cause": "refused", "attempts": ATTEMPTS})
@@ -99,17 +94,17 @@ def test_an_answer_that_cannot_be_read_is_a_failure(world):
 
 
 def test_what_will_not_change_is_not_asked_again(world):
-    assert world.ask(RequestFailed("HTTP 451", is_final=True)) is None
+    assert world.ask(refusal(451)) is None
     assert (world.failed, world.slept) == (1, [])
 
 
 def test_a_short_wait_that_the_venue_asks_for_is_waited(world):
-    assert world.ask(RequestFailed("HTTP 429", wait_s=20.0), b"text") == "text"
+    assert world.ask(refusal(429, "20"), b"text") == "text"
     assert world.slept == [20.0]
 
 
 def test_during_a_long_wait_nothing_is_asked_of_anybody(world):
-    assert world.ask(RequestFailed("HTTP 418", wait_s=120.0)) is None
+    assert world.ask(refusal(418, "120")) is None
     assert world.ask() is None
     assert len(world.asked) == 1
     assert len(world.lines) == 2
@@ -117,95 +112,43 @@ def test_during_a_long_wait_nothing_is_asked_of_anybody(world):
     assert world.ask(b"text") == "text"
 
 
-# --- one request ----------------------------------------------------------------------------------
-
-
-class Answer(io.BytesIO):
-    pass
-
-
-class Opener:
-    def __init__(self, answer):
-        self.answer = answer
-        self.asked = []
-
-    def open(self, request, timeout):
-        self.asked.append((request.full_url, timeout))
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-
-def opened(monkeypatch, answer):
-    opener = Opener(answer)
-    monkeypatch.setattr(binance_rest, "build_opener", lambda *handlers: opener)
-    return opener
-
-
-def refusal(code, **headers):
-    message = HTTPMessage()
-    for name, value in headers.items():
-        message[name.replace("_", "-")] = value
-    return HTTPError("http://venue", code, "text", message, io.BytesIO(b"{}"))
-
-
-def test_a_body_is_fetched_whole(monkeypatch):
-    opener = opened(monkeypatch, Answer(b"x" * 200_000))
-    assert fetch("http://venue/path", 5.0) == b"x" * 200_000
-    assert opener.asked == [("http://venue/path", 5.0)]
-
-
 @pytest.mark.parametrize(
-    ("error", "is_final", "wait_s"),
+    ("status", "retry_after", "is_final", "wait_s"),
     [
-        (refusal(400), True, 0.0),
-        (refusal(403), True, 0.0),
-        (refusal(451), True, 0.0),
-        (refusal(429, Retry_After="7"), False, 7.0),
-        (refusal(418, Retry_After="600"), False, 600.0),
-        (refusal(429), False, BAN_S),
-        (refusal(429, Retry_After="soon"), False, BAN_S),
-        (refusal(500), False, 0.0),
-        (refusal(503, Retry_After="7"), False, 0.0),
-        (ConnectionRefusedError("no"), False, 0.0),
-        (TimeoutError(), False, 0.0),
-        (ValueError("unknown url type"), False, 0.0),
+        (400, "", True, 0.0),
+        (403, "7", True, 0.0),
+        (451, "", True, 0.0),
+        (429, "7", False, 7.0),
+        (429, "0", False, 0.0),
+        (418, "600", False, 600.0),
+        (429, "", False, BAN_S),
+        (429, "soon", False, BAN_S),
+        (429, "nan", False, BAN_S),
+        (429, "inf", False, BAN_S),
+        (429, "-5", False, BAN_S),
+        (429, "\u0665", False, BAN_S),
+        (418, "999999", False, BAN_S_MAX),
+        (418, "9" * 400, False, BAN_S_MAX),
+        (418, "9" * 5000, False, BAN_S_MAX),
+        (500, "", False, 0.0),
+        (503, "7", False, 0.0),
+        (200, "", False, 0.0),
+        (0, "", False, 0.0),
     ],
 )
-def test_a_refusal_says_whether_asking_again_may_help(monkeypatch, error, is_final, wait_s):
-    opened(monkeypatch, error)
-    with pytest.raises(RequestFailed) as failed:
-        fetch("http://venue/path", 5.0)
-    assert (failed.value.is_final, failed.value.wait_s) == (is_final, wait_s)
-    assert failed.value.cause
+def test_a_refusal_says_whether_asking_again_may_help(status, retry_after, is_final, wait_s):
+    failed = FetchFailed("refused", status=status, retry_after=retry_after)
+    assert judge(failed) == (is_final, wait_s)
 
 
-def test_a_body_without_end_is_given_up(monkeypatch):
-    opened(monkeypatch, Answer(b"x" * (BODY_BYTES_MAX + 1)))
-    with pytest.raises(RequestFailed, match="more than"):
-        fetch("http://venue/path", 5.0)
+def test_a_ban_without_end_is_obeyed_for_as_long_as_the_venue_documents(world):
+    assert world.ask(refusal(418, "9" * 400)) is None
+    assert (world.failed, world.slept) == (1, [])
+    world.now_ns += round(BAN_S_MAX - 1) * E9
+    assert world.ask() is None
+    world.now_ns += 2 * E9
+    assert world.ask(b"text") == "text"
 
 
-def test_a_body_that_drips_is_given_up(monkeypatch):
-    now = iter(range(0, 1000 * E9, 2 * E9))
-    monkeypatch.setattr(binance_rest, "monotonic_ns", lambda: next(now))
-    answer = Answer(b"x" * 100)
-    answer.read1 = lambda size: answer.read(1)
-    opened(monkeypatch, answer)
-    with pytest.raises(RequestFailed, match="too long"):
-        fetch("http://venue/path", 5.0)
-
-
-def test_a_request_runs_beside_the_loop_and_its_failure_comes_back(monkeypatch):
-    async def run(answer):
-        def work(url, timeout_s):
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-        monkeypatch.setattr(binance_rest, "fetch", work)
-        return await fetch_aside("http://venue/path", 5.0)
-
-    assert asyncio.run(run(b"text")) == b"text"
-    with pytest.raises(RequestFailed, match="refused"):
-        asyncio.run(run(RequestFailed("refused")))
+def test_it_asks_by_the_one_fetch_of_the_feeds():
+    assert inspect.signature(BinanceRest).parameters["get"].default is fetch_aside

@@ -10,15 +10,16 @@ from urllib.request import ProxyHandler
 import pytest
 
 from feeds import fetch
-from feeds.fetch import FetchFailed, fetch_aside
+from feeds.fetch import LEFT_MAX, FetchFailed, fetch_aside
 
 URL = "https://venue/x"
 
 
 class Answer(io.BytesIO):
-    def __init__(self, body, status=200):
+    def __init__(self, body, status=200, *, missing=0):
         super().__init__(body)
         self.status = status
+        self.length = missing
 
 
 @pytest.fixture
@@ -87,6 +88,12 @@ def test_a_venue_that_cannot_be_asked_has_no_status(venue, fault):
     assert caught.value.status == 0
 
 
+def test_a_body_that_ends_before_its_length_is_no_answer(venue):
+    venue.answer = Answer(b"[]", missing=98)
+    with pytest.raises(FetchFailed, match="cut off: 98 bytes"):
+        fetch.fetch(URL, 1.0)
+
+
 def test_a_body_without_end_is_cut_off(venue, monkeypatch):
     monkeypatch.setattr(fetch, "BODY_BYTES_MAX", 1000)
     venue.answer = Answer(b"x" * 5000)
@@ -104,8 +111,9 @@ def test_a_body_that_drips_is_cut_off(venue, monkeypatch):
 
 @pytest.mark.parametrize(
     ("url", "is_direct"),
-    [("http://127.0.0.1:1/x", True), ("http://localhost/x", True), (URL, False)],
-)
+    [("http://127.0.0.1:1/x", True), ("http://[::1]:1/x", True), ("http://localhost/x", True),
+     (URL, False)],
+)  # fmt: skip
 def test_a_venue_on_this_host_is_asked_without_a_proxy(venue, url, is_direct):
     fetch.fetch(url, 1.0)
     assert any(isinstance(handler, ProxyHandler) for handler in venue.handlers) == is_direct
@@ -141,7 +149,57 @@ def test_aside_gives_what_the_thread_found(venue):
     assert caught.value.status == 404
 
 
-def test_a_thread_that_hangs_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(fetch, "fetch", lambda *asked: threading.Event().wait())
+@pytest.fixture
+def gate(monkeypatch):
+    """What every thread waits for; in the end none is left."""
+    made = threading.Event()
+    monkeypatch.setattr(fetch, "fetch", lambda *asked: b"late" if made.wait(30) else b"")
+    yield made
+    made.set()
+    for thread in list(fetch._left):
+        thread.join(10)
+    fetch._left.clear()
+
+
+def test_a_thread_that_hangs_is_not_waited_for(gate):
     with pytest.raises(FetchFailed, match="too long"):
         asyncio.run(fetch_aside(URL, -0.999))
+
+
+def test_threads_left_behind_are_bounded_and_asking_goes_on_when_they_end(gate):
+    before = threading.active_count()
+    for _ in range(LEFT_MAX):
+        with pytest.raises(FetchFailed, match="too long"):
+            asyncio.run(fetch_aside(URL, -0.999))
+    for _ in range(3):
+        with pytest.raises(FetchFailed, match="too many unanswered questions"):
+            asyncio.run(fetch_aside(URL, -0.999))
+    assert threading.active_count() == before + LEFT_MAX
+    assert all(thread.daemon for thread in fetch._left)
+    gate.set()
+    for thread in list(fetch._left):
+        thread.join(10)
+    assert asyncio.run(fetch_aside(URL, 5.0)) == b"late"
+    assert not fetch._left
+
+
+def test_a_question_whose_asker_was_ended_counts_until_it_is_answered(gate):
+    async def ask_and_leave():
+        asker = asyncio.create_task(fetch_aside(URL, 5.0))
+        await asyncio.sleep(0)
+        asker.cancel()
+        await asyncio.wait([asker])
+
+    asyncio.run(ask_and_leave())
+    assert len(fetch._left) == 1
+
+
+def test_many_questions_that_are_answered_may_be_under_way_at_once(gate):
+    async def ask_all():
+        asked = [asyncio.create_task(fetch_aside(URL, 5.0)) for _ in range(2 * LEFT_MAX)]
+        await asyncio.sleep(0)
+        gate.set()
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(ask_all()) == [b"late"] * 2 * LEFT_MAX
+    assert not fetch._left

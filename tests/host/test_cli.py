@@ -27,14 +27,14 @@ def beating(filled, namespace):
 
 @pytest.mark.parametrize(
     "words",
-    [["up"], ["down"], ["status"], ["top"], ["shm", "dump"], ["shm", "check"]],
+    [[], ["up"], ["down"], ["status"], ["top"], ["shm", "dump"], ["shm", "check"]],
     ids=" ".join,
 )
 def test_every_command_has_help_with_an_example(words, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([*words, "--help"])
     assert ended.value.code == 0
-    assert f"example: penstock {' '.join(words)}" in capsys.readouterr().out
+    assert f"example: penstock {' '.join(words or ['up'])}" in capsys.readouterr().out
 
 
 def error_of(capsys, code):

@@ -23,8 +23,9 @@ from cache.layout import (
 from cache.pm_cache import PMCacheWriter, pm_boards
 from cache.segment import ReaderSegment, WriterSegment, roles, segment_path
 from host.dump import board_rows, render, segment_rows
+from host.page import WindowPage
 from host.show import screen, status_line
-from host.survey import FILLS_SHOWN, Survey, check
+from host.survey import FILLS_SHOWN, NAMES_KEPT, Survey, check
 from tests.cache.book_world import NOW as DEPTH_NS
 from tests.cache.book_world import FeedWorld
 from tests.system.damage import damages, spoil
@@ -144,6 +145,24 @@ def test_names_outlive_their_market(filled):
     assert ReaderSegment.attach("executor.paper", namespace=filled).state == State.RUN
 
 
+def test_names_that_nobody_lists_are_kept_up_to_a_limit_the_newest_and_the_listed_always(filled):
+    survey = Survey(filled)
+    survey.take(NOW_NS, WALL_NS)
+    survey._names |= {tag: ("old", "") for tag in range(1, 2 * NAMES_KEPT)}
+    survey._forget()
+    assert survey.take(NOW_NS, WALL_NS).positions[0].market == "btc-up-1"
+    assert len(survey._names) == NAMES_KEPT
+    assert 1 not in survey._names
+    assert 2 * NAMES_KEPT - 1 in survey._names
+
+
+def test_names_are_let_go_of_when_new_ones_come(filled):
+    survey = Survey(filled)
+    survey._names = {tag: ("old", "") for tag in range(1, 2 * NAMES_KEPT)}
+    survey.take(NOW_NS, WALL_NS)
+    assert len(survey._names) == NAMES_KEPT
+
+
 def test_a_segment_that_is_just_being_made_has_no_state_yet(namespace):
     made = WriterSegment.create("feed.new", (), namespace=namespace)
     made._set("state", 0)
@@ -168,6 +187,7 @@ def page(picture):
     msgspec.json.encode(picture)
     console = Console(file=io.StringIO(), width=300, force_terminal=True)
     console.print(screen(picture, counters=True))
+    console.print(WindowPage(picture, "hint", counters=True))
     status_line(picture)
     return console.file.getvalue()
 
@@ -277,3 +297,15 @@ def test_depth_is_shown_as_the_book_store_would_serve_it(namespace):
     assert [row.trust for row in survey.take(DEPTH_NS, WALL_NS).depths] == ["GAP", "NEVER_SEEN"]
     world.segment.close(remove=True)
     assert survey.take(DEPTH_NS, WALL_NS).depths == []
+
+
+def test_depth_that_came_after_the_survey_began_is_judged_by_a_later_clock(namespace):
+    world = FeedWorld(namespace)
+    world.publish_top(batch=3, recv_ns=DEPTH_NS - 7_000_000)
+    world.publish_depth(batch=3, seq=9, recv_ns=DEPTH_NS - 7_000_000)
+    early_ns = DEPTH_NS - 20_000_000
+    survey = Survey(namespace, clock=lambda: DEPTH_NS)
+    found = survey.take(early_ns, WALL_NS).depths[0]
+    assert (found.trust, found.age_ms) == ("LIVE", 7)
+    assert Survey(namespace, clock=lambda: early_ns).take(early_ns, 0).depths[0].trust != "LIVE"
+    world.segment.close(remove=True)

@@ -8,7 +8,7 @@ from cache.counters import Counter
 from cache.segment import WriterSegment
 from host import clock
 from host.config import load
-from host.venue_clock import behind_ns, follow, from_word, to_word
+from host.venue_clock import behind_ns, follow, from_word, is_replayed, to_word
 
 HOUR_NS = 3_600_000_000_000
 
@@ -45,3 +45,14 @@ def test_a_replay_is_followed_and_a_model_is_not(namespace, monkeypatch, shift_n
     monkeypatch.setenv("PENSTOCK_SIM_RECORDINGS", '["some.jsonl.gz"]')
     follow(load(None))
     assert abs(clock.wall_ns() - (time.time_ns() - shift_ns)) < HOUR_NS
+
+
+@pytest.mark.parametrize(
+    ("embedded", "mode", "expected"),
+    [("true", "replay", True), ("true", "model", False), ("false", "replay", False)],
+)
+def test_only_the_embedded_venue_is_ever_a_recording(monkeypatch, embedded, mode, expected):
+    monkeypatch.setenv("PENSTOCK_SIM_EMBEDDED", embedded)
+    monkeypatch.setenv("PENSTOCK_SIM_MODE", mode)
+    monkeypatch.setenv("PENSTOCK_SIM_RECORDINGS", '["some.jsonl.gz"]')
+    assert is_replayed(load(None)) == expected

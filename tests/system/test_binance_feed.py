@@ -412,3 +412,18 @@ def test_a_hole_in_the_line_is_filled_when_it_is_over(start, venue, rest):
     feed.wait(lambda: feed.count(Counter.feeds_samples_filled) > filled, "the hole to be filled")
     feed.wait(lambda: count_of(feed) >= 100, "the volatility")
     assert sampled <= taken(feed), "what was sampled is kept"
+
+
+def test_of_a_recording_no_depth_and_no_past_is_asked_for(start, venue, rest, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_SIM_MODE", "replay")
+    monkeypatch.setenv("PENSTOCK_SIM_RECORDINGS", '["some.jsonl.gz"]')
+    feed = start(backfill_s=126, depth=True)
+    # The rules are asked for behind the candles, and two samples are a second and more.
+    feed.wait(lambda: rest.asked and count_of(feed) >= 2, "the rules and two samples")
+    assert not [path for path in rest.asked if "klines" in path or "depth" in path]
+    assert len(venue.paths) == 1
+    assert "depth" not in venue.paths[0]
+    said = feed.log.read_text()
+    assert said.count("left_out") == 1
+    assert "request_failed" not in said
+    assert "samples_unfilled" not in said

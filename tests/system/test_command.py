@@ -164,3 +164,9 @@ def test_a_process_logs_under_one_name_from_its_first_line_on(
     lines += process.communicate(timeout=30)[1].splitlines()
     assert " host.configured " in lines[0]
     assert {line.split()[2] for line in lines} == {role}
+
+
+@pytest.mark.parametrize("venue", ["polymarket", "binance"])
+def test_the_help_of_a_feed_has_an_example_of_its_own(start: Start, venue: str) -> None:
+    out, _ = start(venue, "--help", module="feeds").communicate(timeout=30)
+    assert f"example: python -m feeds {venue} " in out
