@@ -66,11 +66,12 @@ class Survey:
         self._now_ns = now_ns
         errors = self._attach()
         self._read_names()
-        roles = sorted({*self._segments, *errors})
+        told = self._supervised()  # Of one that has no segment yet, or never made one, too.
+        roles = sorted({*self._segments, *errors, *told})
         return Picture(
             namespace=self.namespace,
             wall_ns=wall_ns,
-            processes=[self._process(role, now_ns, errors.get(role, "")) for role in roles],
+            processes=[self._process(role, told.get(role), errors.get(role, "")) for role in roles],
             books=list(self._books(now_ns, wall_ns)),
             references=list(self._references(now_ns)),
             depths=list(self._depths()),
@@ -135,9 +136,8 @@ class Survey:
         number = {0: "first", 1: "second"}.get(record.outcome_index, "?")
         return self._names.get(record.tag, (self._name(record.pair_tag), number))
 
-    def _process(self, role: str, now_ns: int, error: str) -> ProcessRow:
-        found = self._segments.get(role)
-        board = self._supervised().get(role)
+    def _process(self, role: str, board: Snapshot | None, error: str) -> ProcessRow:
+        found, now_ns = self._segments.get(role), self._now_ns
         row = ProcessRow(role=role, error=error)
         if board is not None:
             row.phase = _word(ProcessPhase, board.phase)

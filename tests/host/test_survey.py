@@ -14,9 +14,11 @@ from cache.layout import (
     HEADER_AT,
     INSTRUMENT,
     PAIR_BBO,
+    PROCESS,
     SETTLEMENT,
     BoardSpec,
     Flag,
+    ProcessPhase,
     State,
     tag_of,
 )
@@ -126,6 +128,18 @@ def test_the_dead_and_the_damaged_are_shown_too(namespace):
     assert (gone.role, gone.liveness, gone.state) == ("feed.dead", "WRITER_DEAD", "RUN")
     assert (damaged.role, damaged.liveness) == ("feed.damaged", "UNKNOWN")
     assert "7 bytes" in damaged.error
+
+
+def test_a_role_that_never_made_a_segment_is_shown_as_its_supervisor_tells(namespace):
+    boards = (BoardSpec("processes", PROCESS, 4, 8),)
+    told = WriterSegment.create("supervisor", boards, namespace=namespace)
+    row = (b"feed.early", 0, 0, 3, 2, int(ProcessPhase.FAILED), 0)
+    told.board("processes").assign(0, tag_of("process", "feed.early"), 0)
+    told.board("processes").publish(0, (0, 0, 1, 1, 0, 0, 0, *row))
+    early, _ = Survey(namespace).take(NOW_NS, WALL_NS).processes
+    assert (early.role, early.liveness, early.phase) == ("feed.early", "UNKNOWN", "FAILED")
+    assert (early.restart_count, early.exit_code) == (3, 2)
+    told.close()
 
 
 def test_check_says_nothing_of_a_live_role_and_why_of_any_other(filled):
