@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from bench.row import Row
-from bench.stack import PATIENT, Stack, cpu_s, rss_mib
+from bench.stack import BOUND_S, PATIENT, Stack, cpu_s, rss_mib
 from cache.board import Miss
 from cache.counters import Histogram, bucket_floor
 from cache.layout import OrderState, Reason
@@ -233,7 +233,7 @@ def _way(ways_ns: list[int], point: int) -> float | None:
 
 def footprint(*, minutes: float) -> list[Row]:
     """Let the live model run, and say what each process then holds and used."""
-    with Stack("--plain") as stack:
+    with Stack("--plain", "--duration", str(minutes * 60 + BOUND_S)) as stack:
         stack.wait(stack.quotes, every_s=0.1)
         time.sleep(QUIET_S)
         pids = stack.pids() | {"supervisor": _pid(stack, "supervisor")}

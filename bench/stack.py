@@ -55,6 +55,10 @@ def free_port() -> int:
         return port
 
 
+BOUND_S = 1800
+"""A family whose maker was killed ends by itself after so long."""
+
+
 class Stack:
     """`penstock up` in a namespace of its own; a context manager that leaves nothing behind."""
 
@@ -63,7 +67,8 @@ class Stack:
         self.namespace = f"stack-{uuid.uuid4().hex[:8]}"
         self.port = str(free_port())
         own = {"PENSTOCK_HOST_NAMESPACE": self.namespace, "PENSTOCK_SIM_PORT": self.port}
-        self._command = [sys.executable, "-m", "host", "up", *words]
+        bound = ("--duration", str(BOUND_S))
+        self._command = [sys.executable, "-m", "host", "up", *bound, *words]
         self._environ = os.environ | own | WIDE | settings
         self._segments: dict[str, ReaderSegment] = {}
 
