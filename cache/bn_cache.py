@@ -35,7 +35,7 @@ from cache.layout import (
 )
 from cache.segment import ReaderSegment, WriterSegment
 from cache.snapshot_store import SnapshotStore
-from cache.snapshots import NS_PER_MS, BNSnapshot, MarketSnapshotMeta, age_ms, unpacker
+from cache.snapshots import NS_PER_MS, Aged, BNSnapshot, MarketSnapshotMeta, unpacker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +74,10 @@ def _decode_features(record: Snapshot, is_old: bool) -> _Features:
     return None if is_old else _unpack_features(record.raw)
 
 
-class BNCache:
+class BNCache(Aged[BNSnapshot]):
     """Reads one symbol of one feed. Belongs to one thread; make a new one after a re-attach."""
+
+    stale_ms = STALE_MS
 
     def __init__(
         self,
@@ -153,20 +155,6 @@ class BNCache:
             if features is None or features[1] <= top.batch:
                 return top, features
         return top, None
-
-    def get_age_ms(self, now_ms: int) -> int | None:
-        """How old the latest snapshot is at `now_ms` (CLOCK_MONOTONIC); None where there is none.
-
-        What came after the caller read its clock is new, 0; negative is what the clock has not
-        reached even now.
-        """
-        snapshot, _ = self.get_latest()
-        return age_ms(snapshot.meta, now_ms, self._clock) if snapshot is not None else None
-
-    def is_stale(self, now_ms: int, threshold_ms: int = STALE_MS) -> bool:
-        """Whether the latest snapshot is older than that; unknown and negative ages are stale."""
-        age = self.get_age_ms(now_ms)
-        return age is None or not 0 <= age <= threshold_ms
 
     def mids(self, count: int = MIDS_MAX) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The last `count` mids, oldest first: the seconds they stand for (wall clock, ns), 1e-9.

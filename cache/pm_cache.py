@@ -24,10 +24,10 @@ from cache.segment import ReaderSegment, WriterSegment
 from cache.snapshot_store import SnapshotStore, SnapshotStoreWriter
 from cache.snapshots import (
     NS_PER_MS,
+    Aged,
     MarketSnapshotMeta,
     PMBookSnapshot,
     PMBookTop,
-    age_ms,
     unpacker,
 )
 
@@ -84,8 +84,10 @@ def _decoder(market_id: str, yes_id: str, no_id: str) -> Callable[[Snapshot, boo
     return decode
 
 
-class PMCache:
+class PMCache(Aged[PMBookSnapshot]):
     """Reads one market of one feed. Belongs to one thread; make a new one after a re-attach."""
+
+    stale_ms = STALE_MS
 
     def __init__(
         self, segment: ReaderSegment, pair: Pair, *, clock: Callable[[], int] = monotonic_ns
@@ -117,20 +119,6 @@ class PMCache:
         if pair is None:
             raise SegmentMissing(f"{segment.path} lists no market {market_id}; try again later.")
         return cls(segment, pair)
-
-    def get_age_ms(self, now_ms: int) -> int | None:
-        """How old the latest snapshot is at `now_ms` (CLOCK_MONOTONIC); None where there is none.
-
-        What came after the caller read its clock is new, 0; negative is what the clock has not
-        reached even now.
-        """
-        snapshot, _ = self.get_latest()
-        return age_ms(snapshot.meta, now_ms, self._clock) if snapshot is not None else None
-
-    def is_stale(self, now_ms: int, threshold_ms: int = STALE_MS) -> bool:
-        """Whether the latest snapshot is older than that; unknown and negative ages are stale."""
-        age = self.get_age_ms(now_ms)
-        return age is None or not 0 <= age <= threshold_ms
 
     def mids(self, count: int = MIDS_MAX) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The last `count` mids of YES, oldest first: times (CLOCK_MONOTONIC ns), mids (1e-9).

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct
 
@@ -175,3 +175,30 @@ def age_ms(meta: MarketSnapshotMeta, now_ms: int, clock: Callable[[], int]) -> i
     """The age of a snapshot; `clock` is asked where it seems to come from the future."""
     age = meta.age_ms(now_ms)
     return age if age >= 0 or meta.age_ms(clock() // NS_PER_MS) < 0 else 0
+
+
+Held = TypeVar("Held", PMBookSnapshot, BNSnapshot)
+
+
+class Aged(Generic[Held]):
+    """How old a cache's latest snapshot is: what `PMCache` and `BNCache` have in common."""
+
+    stale_ms: int
+    """What `is_stale` takes where it is not told."""
+    get_latest: Callable[[], tuple[Held | None, int]]
+    _clock: Callable[[], int]
+
+    def get_age_ms(self, now_ms: int) -> int | None:
+        """How old the latest snapshot is at `now_ms` (CLOCK_MONOTONIC); None where there is none.
+
+        What came after the caller read its clock is new, 0; negative is what the clock has not
+        reached even now.
+        """
+        snapshot, _ = self.get_latest()
+        return age_ms(snapshot.meta, now_ms, self._clock) if snapshot is not None else None
+
+    def is_stale(self, now_ms: int, threshold_ms: int | None = None) -> bool:
+        """Whether the latest snapshot is older than that; unknown and negative ages are stale."""
+        age = self.get_age_ms(now_ms)
+        bound = self.stale_ms if threshold_ms is None else threshold_ms
+        return age is None or not 0 <= age <= bound

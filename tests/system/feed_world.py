@@ -21,7 +21,8 @@ from websockets.protocol import State
 from cache.board import BoardReader, Miss, Snapshot
 from cache.counters import Counter
 from cache.errors import SegmentError
-from cache.layout import Flag
+from cache.layout import E9, Flag
+from cache.liveness import Liveness
 from cache.segment import ReaderSegment
 from tests.shm import own_namespace
 
@@ -255,3 +256,21 @@ def stop_for_a_second(
     assert feed.count(Counter.feeds_loop_stalled) >= 1
     assert feed.count(Counter.feeds_session_connected) == 1
     return trusted[0], doubted, newest
+
+
+def kill_and_start_again(feed: FeedProcess) -> tuple[Snapshot, Snapshot]:
+    """Kill a feed, see it dead, start its successor; the tops before and after."""
+    feed.process.kill()
+    feed.process.wait(10)
+    assert feed.reader.liveness(time.monotonic_ns() + E9) == Liveness.WRITER_DEAD
+    held = feed.top()
+    assert not isinstance(held, Miss)
+    assert held.flags == 0, "the last whole record stays readable"
+    feed.start()
+    feed.wait(lambda: feed.reader.incarnation == 2, "the next incarnation")
+    feed.wait_live()
+    found = feed.top()
+    assert not isinstance(found, Miss)
+    assert (found.incarnation, found.generation) == (2, 0)
+    assert found.version > held.version
+    return held, found

@@ -15,9 +15,14 @@ from websockets.exceptions import ConnectionClosed
 
 from cache.counters import Counter
 from cache.layout import E9, Flag, Proof, tag_of
-from cache.liveness import Liveness
 from feeds.binance import BRIDGE_NS_MIN
-from tests.system.feed_world import FeedProcess, ServedVenue, feed_starter, stop_for_a_second
+from tests.system.feed_world import (
+    FeedProcess,
+    ServedVenue,
+    feed_starter,
+    kill_and_start_again,
+    stop_for_a_second,
+)
 
 ROLE = "feed.binance.0"
 TAG = tag_of("binance", "BTCUSDT")
@@ -315,17 +320,7 @@ def test_a_killed_feed_is_seen_dead_and_its_successor_goes_on(start, venue):
     feed = start()
     features = feed.reader.board("features")
     feed.wait(lambda: getattr(features.read(0, TAG), "sample_count", 0) >= 3, "some samples")
-    feed.process.kill()
-    feed.process.wait(10)
-    assert feed.reader.liveness(time.monotonic_ns() + E9) == Liveness.WRITER_DEAD
-    held = feed.top()
-    assert held.flags == 0, "the last whole record stays readable"
-    feed.start()
-    feed.wait(lambda: feed.reader.incarnation == 2, "the next incarnation")
-    feed.wait_live()
-    found = feed.top()
-    assert (found.incarnation, found.generation) == (2, 0)
-    assert found.version > held.version
+    held, found = kill_and_start_again(feed)
     assert found.venue_seq > held.venue_seq
     feed.wait(lambda: features.read(0, TAG).incarnation == 2, "features")
     # Whether the history is kept depends on how long the hole was; it is never joined across one.

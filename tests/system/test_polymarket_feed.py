@@ -15,8 +15,13 @@ from websockets.http11 import Request, Response
 
 from cache.counters import Counter, Histogram
 from cache.layout import E9, Flag, Proof, tag_of
-from cache.liveness import Liveness
-from tests.system.feed_world import FeedProcess, ServedVenue, feed_starter, stop_for_a_second
+from tests.system.feed_world import (
+    FeedProcess,
+    ServedVenue,
+    feed_starter,
+    kill_and_start_again,
+    stop_for_a_second,
+)
 
 ROLE = "feed.polymarket.0"
 MARKET = "0x" + "ab" * 32
@@ -333,17 +338,7 @@ def test_a_stopped_feed_does_not_pass_its_backlog_off_as_fresh(start, venue):
 
 def test_a_killed_feed_is_seen_dead_and_its_successor_keeps_the_slot(start, venue):
     feed = start()
-    feed.process.kill()
-    feed.process.wait(10)
-    assert feed.reader.liveness(time.monotonic_ns() + E9) == Liveness.WRITER_DEAD
-    held = feed.top()
-    assert held.flags == 0, "the last whole record stays readable"
-    feed.start()
-    feed.wait(lambda: feed.reader.incarnation == 2, "the next incarnation")
-    feed.wait_live()
-    found = feed.top()
-    assert (found.incarnation, found.generation) == (2, 0)
-    assert found.version > held.version
+    held, found = kill_and_start_again(feed)
     assert found.yes_bid_qty_e9 > held.yes_bid_qty_e9
 
 
