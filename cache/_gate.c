@@ -85,20 +85,22 @@ static int is_proven(const Snapshot *book, const Places *at, const Case *given)
 static long judge(const Snapshot *book, const Places *at, const Case *given)
 {
     uint32_t flags = narrow_at(book, at->flags);
-    int64_t recv = wide_at(book, at->recv_ns), age = given->now - recv;
+    int64_t recv = wide_at(book, at->recv_ns);
     if (flags & F_RESOLVED)
         return RESOLVED;
     if (flags & F_RESYNC)
         return GAP;
     if (flags & F_WARMUP || narrow_at(book, at->incarnation) != given->incarnation)
         return WARMUP;
-    int is_quiet = age > given->evidence_max;
-    if (age < 0 || (is_quiet && !is_proven(book, at, given)))
+    if (recv <= 0 || recv > given->now)
+        return STALE;
+    int is_quiet = given->now - recv > given->evidence_max;
+    if (is_quiet && !is_proven(book, at, given))
         return STALE;
     int64_t venue_ts = wide_at(book, at->venue_ts_ns);
     uint32_t proof = narrow_at(book, at->proof);
     if (given->judges_lag && venue_ts && proof != PROOF_SNAPSHOT && proof != PROOF_WITNESS
-        && recv + given->wall_offset - venue_ts > given->lag_max)
+        && venue_ts < recv + given->wall_offset - given->lag_max) /* any venue_ts, without overflow */
         return STALE;
     if (flags & F_CROSSED)
         return CROSSED;

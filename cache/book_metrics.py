@@ -6,7 +6,7 @@ those users know (`cache_hits`, `age_histogram`); a figure nobody can know yet (
 is None.
 
 The age of a book served is the time since its last change was received. It may be long: a quiet
-market is served for as long as it is proven.
+market is served for as long as it is proven. In the mean, an hour is the most that one counts for.
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ _AGE_COUNTERS: Final = (
     Counter.cache_book_age_more,
 )
 
+_AGE_MAX_NS: Final = 3_600_000_000_000
+"""What an age counts for at most: sums of hours, thousands of times a second, fit the counter."""
+
 _HITS: Final = Counter.cache_book_hits
-_AGE: Final = Counter.cache_book_age_ns
+_AGE: Final = Counter.cache_book_age_us
 _NOT_READY: Final = Counter.cache_book_misses_not_ready
 _MISSES: Final = {
     Trust.NOT_SUBSCRIBED: Counter.cache_book_misses_not_subscribed,
@@ -135,7 +138,7 @@ def summarize(counts: Readable) -> BookSummary:
         deltas_applied=counts[Counter.cache_book_deltas_applied],
         sequence_gaps=counts[Counter.cache_book_gaps_seen],
         crossed_book_resets=counts[Counter.cache_book_resets_crossed],
-        mean_served_age_ms=counts[Counter.cache_book_age_ns] / hits / 1e6 if hits else None,
+        mean_served_age_ms=counts[Counter.cache_book_age_us] / hits / 1e3 if hits else None,
         age_histogram=tuple(counts[counter] for counter in _AGE_COUNTERS),
     )
 
@@ -155,7 +158,7 @@ class BookMetrics:
             add(miss)
             return
         add(_HITS)
-        add(_AGE, age_ns if age_ns > 0 else 0)
+        add(_AGE, min(max(age_ns, 0), _AGE_MAX_NS) // 1_000)
         add(_AGE_COUNTERS[bisect_left(_AGE_BOUNDS_NS, age_ns)])
 
     def built(self, outcome: Outcome, *, is_snapshot: bool) -> None:

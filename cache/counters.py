@@ -149,7 +149,7 @@ class Counter(IntEnum):
     cache_book_deltas_applied = 208, "A delta was applied to a book of the store."
     cache_book_gaps_seen = 209, "Updates were missing before a delta: the book was reset."
     cache_book_resets_crossed = 210, "A book would have crossed: it was reset."
-    cache_book_age_ns = 211, "Not a count: ages of all books served, summed."
+    cache_book_age_us = 211, "Not a count: microseconds, ages of all books served, summed."
     cache_book_age_10ms = 212, "A book served was 0 to 10 ms old."
     cache_book_age_50ms = 213, "A book served was 10 to 50 ms old."
     cache_book_age_100ms = 214, "A book served was 50 to 100 ms old."

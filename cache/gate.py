@@ -8,7 +8,8 @@ Age is judged of the *evidence*, not of the last change: a quiet market is not a
 the connection delivers is proven by whatever came over it (the link, the siblings); that this book
 is still the venue's is proven by its own changes and witnesses alone, for a frozen token stands
 among busy siblings on a link that answers. A time in the future proves nothing, so the clock has
-to be read after the boards. Pure: no clock, no memory, no memory of earlier calls.
+to be read after the boards; nor does one that is none (0 and less). Pure: no clock, and no memory of
+earlier calls.
 
 `gate` is the C core's (`_gate.c`) or its twin `pure_gate`.
 """
@@ -132,7 +133,7 @@ def _judge(book: Snapshot, policy: Policy, now_ns: int, witness: Witness) -> Tru
     recv_ns: int = book.recv_ns
     age_ns = now_ns - recv_ns
     is_quiet = age_ns > policy.evidence_ns_max  # If not, the book is its own evidence.
-    if age_ns < 0 or (is_quiet and not _is_proven(book, policy, now_ns, witness)):
+    if recv_ns <= 0 or age_ns < 0 or (is_quiet and not _is_proven(book, policy, now_ns, witness)):
         return Trust.STALE
     if _is_late(book, policy, witness):
         return Trust.STALE

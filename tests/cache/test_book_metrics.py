@@ -69,6 +69,13 @@ def test_the_hit_rate_and_the_mean_age_are_over_all_reads_and_all_hits():
     assert summary.mean_age_ms == summary.mean_served_age_ms == 3.0
 
 
+def test_no_age_however_long_outgrows_its_counter():
+    metrics = BookMetrics()
+    for age_ns in (2**63, 10 * 3_600_000 * MS, -1):
+        metrics.judged(Trust.QUIET, age_ns)
+    assert metrics.counts[Counter.cache_book_age_us] == 2 * 3_600_000_000
+
+
 def test_the_age_histogram_has_eight_buckets_whose_bounds_belong_to_the_lower_one():
     assert AGE_BOUNDS_MS == (10, 50, 100, 250, 500, 1_000, 5_000)
     for bucket, bound in enumerate(AGE_BOUNDS_MS):

@@ -131,6 +131,17 @@ def test_a_time_in_the_future_is_never_fresh() -> None:
     assert judge(later, link_ns=NOW + 1, sibling_ns=NOW + 1) is Trust.STALE
 
 
+@pytest.mark.parametrize("recv_ns", [0, -1, -(2**63)])
+def test_a_time_that_is_none_is_never_fresh_whatever_was_proven_since(recv_ns: int) -> None:
+    assert judge(book(recv_ns=recv_ns, proven_ns=NOW - 1)) is Trust.STALE
+
+
+@pytest.mark.parametrize("venue_ts_ns", [-(2**63), 2**63 - 1])
+def test_an_event_time_may_be_any_number(venue_ts_ns: int) -> None:
+    late = judge(book(venue_ts_ns=venue_ts_ns), wall_offset_ns=10**18)
+    assert late is (Trust.STALE if venue_ts_ns < 0 else Trust.LIVE)
+
+
 def test_depth_which_carries_no_proof_of_its_own_is_judged_by_its_age() -> None:
     assert judge(book(DEPTH)) is Trust.LIVE
     assert judge(book(DEPTH, recv_ns=NOW - FAST15M.quiet_ns_max)) is Trust.QUIET
