@@ -8,8 +8,8 @@ Age is judged of the *evidence*, not of the last change: a quiet market is not a
 the connection delivers is proven by whatever came over it (the link, the siblings); that this book
 is still the venue's is proven by its own changes and witnesses alone, for a frozen token stands
 among busy siblings on a link that answers. A time in the future proves nothing, so the clock has
-to be read after the boards; nor does one that is none (0 and less). Pure: no clock, and no memory of
-earlier calls.
+to be read after the boards; nor does one that is none (0 and less). Pure: no clock, and no memory
+of earlier calls.
 
 `gate` is the C core's (`_gate.c`) or its twin `pure_gate`.
 """
