@@ -15,7 +15,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make check   lint, formatting, types"
 	@echo "make bench   measure, and print the table of figures"
-	@echo "make stress  the long runs of the crash and race tests"
+	@echo "make stress  the long runs of the crash and race tests, and of what is drawn at random"
 	@echo "make clean   remove the virtual environment and what was built"
 
 run: $(VENV)/.installed
@@ -33,6 +33,7 @@ bench: $(VENV)/.developing
 	@$(PY) -m bench
 
 stress: $(VENV)/.developing
+	@$(PY) -m pytest -q -n 4 --dist loadfile -m "hypothesis and not stress" --hypothesis-profile explore
 	@$(PY) -m pytest -q -s -m stress
 
 clean:

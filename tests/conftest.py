@@ -7,8 +7,11 @@ from hypothesis import HealthCheck, settings
 
 from tests.shm import own_namespace, sweep_dead
 
-# No test asserts a speed, and a busy machine draws slowly.
-settings.register_profile("penstock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# No test asserts a speed, and a busy machine draws slowly. `make test` draws the same examples each
+# time, so that it fails for what was changed and not for what was drawn; `make stress` explores.
+_patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("penstock", _patient, derandomize=True)
+settings.register_profile("explore", _patient, max_examples=2_000, print_blob=True)
 settings.load_profile("penstock")
 
 
