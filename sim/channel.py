@@ -130,7 +130,11 @@ class Channel:
             if not status and request.transport is not None:
                 request.transport.abort()
             return web.Response(status=status or 503, text="refused\n")
-        client = await Client.accept(request, self.tally, queue_bytes_max=self._queue_bytes_max)
+        try:
+            client = await Client.accept(request, self.tally, queue_bytes_max=self._queue_bytes_max)
+        except ConnectionError:  # It left in the middle of the handshake.
+            self.tally.clients_refused += 1
+            return web.Response(status=400)
         now_ns = time.monotonic_ns()
         self._clients[client] = Heart(now_ns)
         self.on_joined(client, request, now_ns)

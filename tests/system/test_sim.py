@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -484,6 +486,30 @@ def test_a_mute_channel_answers_nothing():
             await silence(ws)
 
     play(scene)
+
+
+def test_clients_that_leave_in_the_middle_of_the_handshake_are_counted_and_no_error(caplog):
+    hello = (
+        b"GET /polymarket/ws/market HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+
+    async def scene(venue):
+        for _ in range(100):
+            gone = socket.create_connection(("127.0.0.1", venue.server.port))
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.send(hello)
+            gone.close()
+            if venue.server.tally.clients_refused:
+                break
+            await asyncio.sleep(0.001)
+        async with venue.polymarket():
+            pass
+        assert venue.server.tally.clients_refused
+
+    play(scene)
+    assert [found for found in caplog.records if found.levelno >= logging.ERROR] == []
 
 
 def test_newcomers_are_refused_for_a_while():
