@@ -32,7 +32,7 @@ def _parser() -> Parser:
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     parser.add_argument("--install", action="store_true", help="peers: make their environment")
     parser.add_argument(
-        "--minutes", type=real(0.01, 10_000), default=3.0, help="pipeline: how long it runs"
+        "--minutes", type=real(0.01, 10_000), help="pipeline (3), md_cache (0.8): how long it runs"
     )
     parser.add_argument(
         "--repeat", type=whole(1, 10_000), default=5, help="pipeline: kills of each process"
@@ -65,8 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         module = importlib.import_module(f"bench.{name}")
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
-        words = {"minutes": given.minutes, "repeat": given.repeat, "only": given.part}
-        rows += module.rows(**words) if name == "pipeline" else module.rows()
+        words: dict[str, object] = {}
+        if name in ("pipeline", "md_cache") and given.minutes is not None:
+            words["minutes"] = given.minutes
+        if name == "pipeline":
+            words |= {"repeat": given.repeat, "only": given.part}
+        rows += module.rows(**words)
     print(as_json(rows) if given.json else as_table(rows))
     return 0
 

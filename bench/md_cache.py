@@ -36,7 +36,7 @@ from cache.md_refresh import Refresh
 from venue.decimals import parse_e9
 
 STRATEGIES = 20
-ROUNDS, ROUND_S = 3, 4.0
+MINUTES, ROUNDS_MIN, ROUND_S_MAX = 0.8, 3, 30.0
 LATENCY_MS, REST_MS = (27.0, 0.36), (72.0, 0.22)
 """Median and shape of log-normal pauses: of the venue, and of the rest of a tick."""
 DEADLINE_MS = 180.0
@@ -158,7 +158,7 @@ async def _stream(watch: MDCacheInvalidator, symbols: list[str], way: Way, *, un
             watch.on_top(symbol, bid, bid + TICK_E9, TICK_E9)
 
 
-async def _round(way: Way, port: int, found: Found, seed: int) -> None:
+async def _round(way: Way, port: int, found: Found, seed: int, seconds: float) -> None:
     symbols = [f"S{at}" for at in range(STRATEGIES)]
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
 
@@ -167,7 +167,7 @@ async def _round(way: Way, port: int, found: Found, seed: int) -> None:
 
         await asyncio.gather(*(_ask(http, symbol) for symbol in symbols))  # connections are made
         async with MDCache(way.config, ask) as cache:
-            until = time.monotonic() + ROUND_S
+            until = time.monotonic() + seconds
             watch = MDCacheInvalidator(cache)
             async with asyncio.TaskGroup() as group:
                 group.create_task(_stream(watch, symbols, way, until=until))
@@ -230,8 +230,10 @@ def _rows_of(way: Way, found: Found) -> list[Row]:
     return made
 
 
-def rows() -> list[Row]:
-    """Measure every way, in turns."""
+def rows(*, minutes: float = MINUTES) -> list[Row]:
+    """Measure every way, in turns, for `minutes` in all."""
+    seconds = 60 * minutes / len(WAYS)
+    rounds = max(ROUNDS_MIN, round(seconds / ROUND_S_MAX))
     command = [sys.executable, "-m", "bench.md_cache"]
     process = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -240,9 +242,9 @@ def rows() -> list[Row]:
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline())
-        for at in range(ROUNDS):
+        for at in range(rounds):
             for way in WAYS:
-                asyncio.run(_round(way, port, found[way], 1_000 * at))
+                asyncio.run(_round(way, port, found[way], 1_000 * at, seconds / rounds))
     finally:
         process.kill()
         process.communicate()

@@ -280,7 +280,7 @@ def parked(*, seconds: float = 60.0) -> list[Row]:
     ]
 
 
-def rows(*, minutes: float, repeat: int, only: Iterable[str] = ()) -> list[Row]:
+def rows(*, minutes: float = 3.0, repeat: int, only: Iterable[str] = ()) -> list[Row]:
     """Measure everything here; `only` names parts: kill, wire, parked, footprint; or rate.
 
     Parked processes hardly disturb anybody: they are measured beside the footprint.

@@ -7,7 +7,9 @@ Ids are positions in the segment and only ever appended.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from enum import IntEnum
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from cache import layout
@@ -138,6 +140,9 @@ class Counter(IntEnum):
     cache_md_invalidated = 186, "A symbol's REST snapshot was thrown away on purpose."
     cache_md_refused = 187, "A read was too deep, or more symbols were waited for than fit."
     cache_md_hit_permille = 188, "Not a count: hits of a thousand reads of REST snapshots."
+    cache_md_shadows_compared = 189, "In shadow, a kept REST snapshot was compared to the venue's."
+    cache_md_shadows_differed = 190, "It was another than the venue's."
+    cache_md_rolled_back = 191, "The cache of REST snapshots was given up: a gate tripped."
     cache_book_hits = 200, "A book was asked for and served."
     cache_book_misses_not_subscribed = 201, "No book: nobody lists the token."
     cache_book_misses_not_ready = 202, "No book: warming up, resynchronising, in doubt, or no feed."
@@ -186,6 +191,9 @@ class Histogram(IntEnum):
     loop_turn_ns = 4, "One turn of the main loop that found work."
     venue_to_wire_ns = 5, "Event time of the venue to bytes received, clocks as they are."
     cache_md_refresh_ns = 6, "A REST snapshot asked for to the answer."
+    cache_md_read_ns = 7, "A REST snapshot read through the cache to the answer."
+    cache_md_direct_ns = 8, "A REST snapshot asked for past the cache to the answer."
+    cache_md_age_ns = 9, "Age of a REST snapshot when the cache gave it."
 
 
 assert max(Counter) < layout.COUNTER_COUNT
@@ -213,6 +221,7 @@ class CounterWriter:
     """The one writer of a segment's counters; belongs to one thread."""
 
     def __init__(self, words: memoryview) -> None:
+        self.reader = CounterReader(words)
         self._counters = words[layout.COUNTERS_OFFSET // 8 :]
         self._histograms = words[layout.HISTOGRAMS_OFFSET // 8 :]
 
@@ -248,17 +257,21 @@ class CounterReader:
         """A copy of the buckets."""
         import numpy as np
 
-        at = layout.HISTOGRAMS_OFFSET // 8 + histogram * layout.BUCKET_COUNT
-        return np.array(self._words[at : at + layout.BUCKET_COUNT], dtype=np.uint64)
+        return np.array(self._values(histogram), dtype=np.uint64)
+
+    def total(self, histogram: Histogram) -> int:
+        """How many values were recorded."""
+        return sum(self._values(histogram))
 
     def percentiles(self, histogram: Histogram, *points: float) -> tuple[int, ...] | None:
         """Values in ns below which `points` (0 to 1) of all lie; None when nothing was recorded."""
-        import numpy as np
-
-        totals = np.cumsum(self.buckets(histogram))
+        totals = list(accumulate(self._values(histogram)))
         if not totals[-1]:
             return None
         return tuple(
-            bucket_floor(int(np.searchsorted(totals, max(1, point * int(totals[-1])))))
-            for point in points
+            bucket_floor(bisect_left(totals, max(1, point * totals[-1]))) for point in points
         )
+
+    def _values(self, histogram: Histogram) -> memoryview:
+        at = layout.HISTOGRAMS_OFFSET // 8 + histogram * layout.BUCKET_COUNT
+        return self._words[at : at + layout.BUCKET_COUNT]

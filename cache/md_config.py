@@ -40,6 +40,7 @@ class MDCacheConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `stale_ms_max`. `refresh_try_count_max` tries make one refresh, each ended after
     `refresh_timeout_ms`; the delay after a failed one doubles from `retry_delay_ms` up to
     `retry_delay_ms_max`, and as much as half of it is taken off by chance.
+    `share` and `shadow` are for `cache/md_rollout.py`: the cache itself does not look at them.
     """
 
     enabled: bool = False
@@ -55,6 +56,8 @@ class MDCacheConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     retry_delay_ms: RetryMillis = 50
     retry_delay_ms_max: RetryMillis = 2_000
     symbols_max: Annotated[int, Meta(ge=1, le=65_536)] = 256
+    share: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    shadow: bool = False
 
     def __post_init__(self) -> None:
         faults = list(_of_fields(msgspec.structs.asdict(self)).values())
@@ -110,6 +113,8 @@ def _allowed(name: str) -> str:
     info = msgspec.inspect.type_info(_HINTS[name])
     if isinstance(info, msgspec.inspect.IntType):
         return f"write a whole number at least {info.ge} and at most {info.le}"
+    if isinstance(info, msgspec.inspect.FloatType):
+        return f"write a number at least {info.ge:g} and at most {info.le:g}"
     return "write true or false"
 
 

@@ -8,7 +8,8 @@ whole books are asked for again over the WebSocket. An answer that is older than
 ghost that the venue shows for some books (bid 0.01, ask 0.99), says nothing.
 
 Questions go through the cache for REST snapshots: it serves what it has and asks behind, so nobody
-waits here, and its watch throws away what a lost link, a jump or a new tick has outdated.
+waits here, and its watch throws away what a lost link, a jump or a new tick has outdated. How many
+markets' questions do, and what ends it, is `cache/md_rollout.py`.
 
 A REST book never becomes a book of ours: it has no place in the order of the stream's changes.
 The invariant: nothing is proven but by an answer asked for after the last proof, and a book with
@@ -24,11 +25,11 @@ from typing import Final
 
 from cache.counters import Counter, CounterWriter
 from cache.layout import DEPTH_LEVELS
-from cache.md_cache import MDCache
 from cache.md_config import MDCacheConfig
 from cache.md_entry import MDCacheEntry, MDMiss
 from cache.md_invalidator import MDCacheInvalidator
 from cache.md_refresh import Refresh
+from cache.md_rollout import MDRollout
 from feeds.book import TokenBook, top_of
 from feeds.pair import Pair
 from feeds.rest_books_wire import VenueBook
@@ -47,6 +48,9 @@ FAILED_NS: Final = 500 * NS_PER_MS
 
 CHECK_EVERY: Final = 10
 """The cache's watch looks for lost links at every so many ticks."""
+
+JUDGE_EVERY: Final = 100
+"""The gates of the rollout are applied at every so many ticks; it costs some 0.1 ms."""
 
 GHOST_BID_E9: Final = E9 // 100
 GHOST_ASK_E9: Final = E9 - GHOST_BID_E9
@@ -132,7 +136,8 @@ class Witness:
         now_ns: Callable[[], int] = monotonic_ns,
     ) -> None:
         """Ask by `refresh`, and `ring` after publishing."""
-        self.cache = MDCache(config, refresh, counters=counters, now_ns=now_ns)
+        self._rollout = MDRollout(config, refresh, counters, now_ns=now_ns)
+        self.cache = self._rollout.cache
         self._watch = MDCacheInvalidator(self.cache)
         self._counters = counters
         self._ring = ring
@@ -170,6 +175,8 @@ class Witness:
             self._watch.check(now_ns)
             for gone in self._looks.keys() - set(pairs):
                 del self._looks[gone]
+        if self._tick_count % JUDGE_EVERY == 0 and (cause := self._rollout.check()):
+            log.warning("md_cache_rolled_back", cause=cause)
         for pair in pairs:
             look = self._looks.setdefault(pair, _Look())
             if look.seen_ns != pair.recv_ns:
@@ -207,7 +214,10 @@ class Witness:
         age_ms = AGAIN_MS if look.is_open else SILENT_NS // NS_PER_MS
         try:
             found = await asyncio.gather(
-                *(self.cache.read(book.token_id, self._depth, age_ms) for book in books)
+                *(
+                    self._rollout.read(book.token_id, self._depth, age_ms, tag=pair.tag)
+                    for book in books
+                )
             )
         finally:
             look.is_under_way = False

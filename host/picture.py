@@ -166,6 +166,31 @@ class FillRow(Struct):
     age_ms: int | None = None
 
 
+class RestCacheRow(Struct):
+    """The cache for REST snapshots of one feed, and asking past it, since its segment was made."""
+
+    COPIED: ClassVar = (
+        "read_count", "read_p50_ns", "read_p95_ns", "age_p50_ns", "age_p95_ns",
+        "direct_count", "direct_p50_ns", "direct_p95_ns", "compared_count", "differed_count",
+    )  # fmt: skip
+
+    role: str
+    gate: str
+    """What the rollback gates say of these figures; ROLLED_BACK once one of them was applied."""
+    reason: str = ""
+    read_count: int = 0
+    hit_ratio: float | None = None
+    read_p50_ns: int | None = None
+    read_p95_ns: int | None = None
+    age_p50_ns: int | None = None
+    age_p95_ns: int | None = None
+    direct_count: int = 0
+    direct_p50_ns: int | None = None
+    direct_p95_ns: int | None = None
+    compared_count: int = 0
+    differed_count: int = 0
+
+
 class Picture(Struct):
     """Everything one look at a namespace saw."""
 
@@ -181,3 +206,4 @@ class Picture(Struct):
     fills: list[FillRow]
     counters: dict[str, dict[str, int]]
     latencies: dict[str, dict[str, list[int]]]
+    rest_caches: list[RestCacheRow] = field(default_factory=list)

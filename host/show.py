@@ -16,8 +16,8 @@ from cache.layout import E9
 from host.picture import Picture, PositionRow, QuoteRow
 
 NOTHING = "-"
-_GOOD = {"LIVE", "RUNNING", "QUOTING"}
-_BAD = {"WRITER_DEAD", "STALLED", "FAILED", "UNKNOWN"}
+_GOOD = {"LIVE", "RUNNING", "QUOTING", "KEEP"}
+_BAD = {"WRITER_DEAD", "STALLED", "FAILED", "UNKNOWN", "ROLLED_BACK", "HIT_RATIO", "SLOWER"}
 
 
 def number(value_e9: int | None, places: int = 4) -> str:
@@ -182,6 +182,35 @@ def trading_tables(picture: Picture) -> Iterable[Table]:
     yield table
 
 
+def rest_table(picture: Picture) -> Table:
+    """What the cache for REST snapshots did, beside what was asked past it."""
+    table = _table(
+        "rest snapshots", "role", ">cached", ">hits", ">age p50/p95 ms", ">took p50/p95 ms",
+        ">direct", ">took p50/p95 ms", ">differed", "gate", "reason",
+    )  # fmt: skip
+    for row in picture.rest_caches:
+        _add(
+            table,
+            row.role,
+            f"{row.read_count:,}",
+            NOTHING if row.hit_ratio is None else f"{row.hit_ratio:.2f}",
+            _span(row.age_p50_ns, row.age_p95_ns),
+            _span(row.read_p50_ns, row.read_p95_ns),
+            f"{row.direct_count:,}",
+            _span(row.direct_p50_ns, row.direct_p95_ns),
+            f"{row.differed_count:,}/{row.compared_count:,}" if row.compared_count else NOTHING,
+            worded(row.gate),
+            row.reason,
+        )
+    return table
+
+
+def _span(p50_ns: int | None, p95_ns: int | None) -> str:
+    if p50_ns is None or p95_ns is None:
+        return NOTHING
+    return f"{p50_ns / 1e6:.2f}/{p95_ns / 1e6:.2f}"
+
+
 def _position_table(positions: list[PositionRow]) -> Table:
     table = _table(
         "positions", "account", "market", ">Up", ">Down", ">cash", ">fees", ">rebates", ">fills",
@@ -224,7 +253,8 @@ def counter_table(picture: Picture) -> Table:
 
 def tables(picture: Picture) -> list[Table]:
     """Every table that has a row."""
-    made = (process_table(picture), *book_tables(picture), *trading_tables(picture))
+    made = [process_table(picture), *book_tables(picture), *trading_tables(picture)]
+    made.append(rest_table(picture))
     return [table for table in made if table.row_count]
 
 

@@ -22,6 +22,8 @@ from cache.gate import FAST15M
 from cache.instruments import Directory
 from cache.layout import Flag, OrderState, Outcome, ProcessPhase, Provenance, Reason, Side, word_of
 from cache.liveness import Liveness
+from cache.md_rollout import figures_of
+from cache.md_rollout import judge as gate_of
 from cache.pm_cache import PMCache
 from cache.segment import ReaderSegment
 from cache.snapshots import BNSnapshot, PMBookSnapshot
@@ -36,6 +38,7 @@ from host.picture import (
     ProcessRow,
     QuoteRow,
     ReferenceRow,
+    RestCacheRow,
 )
 from host.roles import SUPERVISOR_ROLE
 from host.venue_clock import behind_ns
@@ -81,6 +84,7 @@ class Survey:
             fills=list(self._fills(now_ns)),
             counters={role: found.counters.all() for role, found in self._segments.items()},
             latencies={role: self._latencies(found) for role, found in self._segments.items()},
+            rest_caches=list(self._rest_caches()),
         )
 
     def _attach(self) -> dict[str, str]:
@@ -276,6 +280,17 @@ class Survey:
                 _fill(row, fill, FillRow.COPIED)
                 row.side, row.is_maker = _word(Side, fill.side), bool(fill.is_maker)
                 row.age_ms = _age_ms(now_ns, fill.publish_ns)
+                yield row
+
+    def _rest_caches(self) -> Iterator[RestCacheRow]:
+        for role, found in self._segments.items():
+            figures = figures_of(found.counters)
+            if figures.read_count or figures.direct_count:
+                gate, reason = gate_of(figures)
+                row = RestCacheRow(role, "ROLLED_BACK" if figures.rolled_back_count else gate.name)
+                row.reason, row.hit_ratio = reason, figures.hit_ratio
+                for name in RestCacheRow.COPIED:
+                    setattr(row, name, getattr(figures, name))
                 yield row
 
     def _latencies(self, found: ReaderSegment) -> dict[str, list[int]]:

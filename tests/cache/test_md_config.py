@@ -24,6 +24,7 @@ RANGES = {
     "retry_delay_ms_max": (1, 600_000),
     "symbols_max": (1, 65_536),
 }
+FLAGS = {"enabled", "stale_ok", "shadow"}
 FREE = {"stale_ms_max": 600_000, "retry_delay_ms_max": 600_000}
 """So that no other key is refused for its sake."""
 
@@ -42,7 +43,8 @@ def test_the_defaults_are_allowed_and_the_cache_is_off():
 def test_every_key_has_a_range_or_is_yes_or_no():
     hints = get_type_hints(MDCacheConfig)
     assert {name for name, hint in hints.items() if hint is int} == set(RANGES)
-    assert {name for name, hint in hints.items() if hint is bool} == {"enabled", "stale_ok"}
+    assert {name for name, hint in hints.items() if hint is bool} == FLAGS
+    assert hints.keys() == {*RANGES, *FLAGS, "share"}
 
 
 @pytest.mark.parametrize(("name", "limits"), RANGES.items())
@@ -60,6 +62,14 @@ def test_the_ends_of_a_range_are_in_it_and_what_lies_beyond_is_named(name, limit
 def test_what_is_no_whole_number_is_refused_a_bool_too(value):
     (fault,) = faults_of(MDCacheConfig, ttl_ms=value)
     assert fault.startswith(f"ttl_ms is {value!r}: write a whole number")
+
+
+def test_a_share_is_a_number_from_nothing_to_all():
+    for share in (0, 0.0, 0.1, 1, 1.0):
+        assert MDCacheConfig(share=share).share == share
+    for share in (-0.01, 1.01, math.nan, math.inf, True, "0.5", None):
+        (fault,) = faults_of(MDCacheConfig, share=share)
+        assert fault == f"share is {share!r}: write a number at least 0 and at most 1"
 
 
 @pytest.mark.parametrize("value", [1, 0, "true", None, 0.0])
@@ -139,7 +149,7 @@ def test_it_is_frozen_and_cannot_be_changed_into_what_is_not_allowed():
 @settings(deadline=None)
 @given(
     st.dictionaries(
-        st.sampled_from([*RANGES, "enabled", "stale_ok", "other"]),
+        st.sampled_from([*RANGES, *sorted(FLAGS), "share", "other"]),
         st.one_of(st.integers(-10, 70_000), st.booleans(), st.floats(), st.text(max_size=3)),
     )
 )
@@ -152,7 +162,8 @@ def test_whatever_is_given_it_is_whole_or_each_bad_key_is_named(values):
     for name, value in values.items():
         low, high = RANGES.get(name, (None, None))
         if low is None:
-            is_good = name != "other" and type(value) is bool
+            is_good = name in FLAGS and type(value) is bool
+            is_good |= name == "share" and type(value) in (int, float) and 0 <= value <= 1
         else:
             is_good = type(value) is int and low <= value <= high
         assert is_good or any(fault.startswith((f"{name} ", f"'{name}'")) for fault in faults)
