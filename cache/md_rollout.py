@@ -6,9 +6,9 @@ their tags, so those of a smaller share are among those of a larger one, on ever
 every start. In shadow the venue's own answer is given always, and the cache is read beside it and
 compared with it. Both ways are measured in the segment's histograms: of the same run.
 
-`judge` is the rollback gates, and pure: the feed applies it, `penstock status` shows it. What was
-tripped stays so for the life of the process. What nobody answered is no figure of either way: an
-outage of the venue is not the cache's fault.
+The rollback gates are `judge`, of figures alone: the feed applies it, `penstock status` shows it.
+One that tripped stays so for the life of the process. What nobody answered is no figure of either
+way: an outage of the venue is not the cache's fault.
 """
 
 from __future__ import annotations

@@ -3,10 +3,11 @@ import itertools
 
 import pytest
 
-from cache.counters import Counter
+from cache.counters import Counter, Histogram
 from cache.layout import Flag, Proof
 from cache.md_config import MDCacheConfig
 from cache.md_entry import MDRefreshError
+from cache.md_rollout import READS_MIN
 from feeds.book import TokenBook
 from feeds.polymarket_wire import Level
 from feeds.rest_books_wire import VenueBook
@@ -411,6 +412,55 @@ def test_a_cache_that_is_off_asks_nothing_and_says_so_once(world, capsys):
 
     one.run(work)
     assert capsys.readouterr().err.count("witness_off") == 1
+
+
+@pytest.mark.parametrize(
+    "config", [{"share": 0}, {"shadow": True}], ids=["past the cache", "in shadow"]
+)
+def test_a_market_is_proven_and_found_frozen_whichever_way_its_questions_go(world, config):
+    one = world(**config)
+
+    async def work(one):
+        await one.tick(50)
+        assert one.counted("matched") >= 3
+        found = one.desk.top
+        assert (found.proof, found.flags) == (Proof.WITNESS, 0)
+        assert found.proven_ns in one.questions
+        one.moves()
+        await one.tick(30)
+        assert one.frozen == 1
+        assert one.desk.top.flags & Flag.SUSPECT
+
+    one.run(work)
+
+
+def test_past_the_cache_who_does_not_answer_is_not_asked_at_every_tick(world):
+    one = world(share=0)
+    one.fault = MDRefreshError("status 503")
+
+    async def work(one):
+        await one.tick(60)
+        assert 8 <= one.counted("failed") <= 12
+        assert one.counted("matched") == 0
+
+    one.run(work)
+
+
+def test_a_cache_that_a_gate_gives_up_is_told_once_and_the_witness_goes_on(world, capsys):
+    one = world()
+
+    async def work(one):
+        await one.tick(30)
+        for _ in range(READS_MIN):
+            one.desk.segment.counters.record(Histogram.cache_md_read_ns, 1)
+        asked = len(one.asked)
+        await one.tick(200)
+        assert one.desk.counted(Counter.cache_md_rolled_back) == 1
+        assert one.desk.now_ns - one.desk.top.proven_ns < 2 * SILENT_NS
+        assert len(one.asked) > asked
+
+    one.run(work)
+    assert capsys.readouterr().err.count("md_cache_rolled_back") == 1
 
 
 def test_a_market_that_is_gone_is_forgotten(world):

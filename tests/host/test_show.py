@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from host.picture import Picture
+from host.picture import Picture, RestCacheRow
 from host.show import age, number, quote, screen, status_line
 from host.survey import Survey
 
@@ -54,6 +54,28 @@ def test_books_that_are_not_mirrors_of_each_other_say_on_which_side(filled):
     assert "apart" not in text_of(picture)
     picture.books[0].disagrees = ["bid"]
     assert "bid apart" in text_of(picture)
+
+
+def test_the_cache_of_rest_snapshots_has_a_table_where_there_is_one(filled):
+    picture = Survey(filled).take(NOW_NS, WALL_NS)
+    assert "rest snapshots" not in text_of(picture)
+    row = RestCacheRow("feed.polymarket.0", "SLOWER", "p95 2.00 ms", read_count=1_200)
+    row.hit_ratio, row.read_p50_ns, row.read_p95_ns = 0.875, 15_000, 2_000_000
+    row.compared_count, row.differed_count = 1_000, 4
+    picture.rest_caches.append(row)
+    text = text_of(picture)
+    for part in (
+        "rest snapshots",
+        "SLOWER",
+        "p95 2.00 ms",
+        "1,200",
+        "0.88",
+        "0.01/2.00",
+        "4/1,000",
+    ):
+        assert part in text
+    (line,) = (line for line in text.splitlines() if "4/1,000" in line)
+    assert line.count(" - ") == 2, "unknown is no nought"
 
 
 def test_a_page_of_nothing_says_so():
