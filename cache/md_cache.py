@@ -106,7 +106,8 @@ class MDCache:
         Raises ValueError for arguments that make no sense, and whatever the callback raised that is
         not the venue's fault.
         """
-        _check(symbol, depth, max_age_ms)
+        _check_text("symbol", symbol)
+        _check_limits(depth, max_age_ms, stale_ok)
         self._flights.raise_fault()
         if self._is_closed:
             return MDMiss.CLOSED
@@ -166,6 +167,8 @@ class MDCache:
 
     def invalidate(self, symbol: str, *, reason: str) -> bool:
         """Throw a snapshot away, and what is under way for it; False where there was neither."""
+        _check_text("symbol", symbol)
+        _check_text("reason", reason)
         slot = self._slots.find(symbol)
         if slot is None:
             return False  # a flight of an evicted symbol is outdated anyhow
@@ -177,6 +180,7 @@ class MDCache:
 
     def invalidate_all(self, *, reason: str) -> int:
         """Throw every snapshot away; tell how many symbols had one, or one under way."""
+        _check_text("reason", reason)
         return sum(self.invalidate(symbol, reason=reason) for symbol in self._slots)
 
     # --- figures --------------------------------------------------------------------------------
@@ -216,9 +220,14 @@ class MDCache:
         return len(self._slots)
 
 
-def _check(symbol: object, depth: object, max_age_ms: object) -> None:
-    if not isinstance(symbol, str) or not symbol:
-        raise ValueError(f"symbol is {symbol!r}: it must be text")
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} is {value!r}: it must be text")
+
+
+def _check_limits(depth: object, max_age_ms: object, stale_ok: object) -> None:
+    if stale_ok is not None and type(stale_ok) is not bool:
+        raise ValueError(f"stale_ok is {stale_ok!r}: it must be True, False or None")
     for name, value, least in (("depth", depth, 1), ("max_age_ms", max_age_ms, 0)):
         if value is not None and (type(value) is not int or value < least):
             raise ValueError(f"{name} is {value!r}: it must be a whole number, at least {least}")

@@ -197,6 +197,8 @@ def test_a_depth_larger_than_what_is_cached_is_a_miss_that_says_so(md_world):
         ({"depth": 5.0}, "depth is 5.0"),
         ({"max_age_ms": -1}, "max_age_ms is -1"),
         ({"max_age_ms": float("nan")}, "max_age_ms is nan"),
+        ({"stale_ok": "no"}, "stale_ok is 'no'"),
+        ({"stale_ok": 0}, "stale_ok is 0"),
     ],
 )
 def test_arguments_that_make_no_sense_are_named_and_change_nothing(md_world, words, named):
@@ -205,6 +207,26 @@ def test_arguments_that_make_no_sense_are_named_and_change_nothing(md_world, wor
         world.get(**{"symbol": "S"} | words)
     assert (len(world.cache), world.asked) == (0, [])
     assert world.cache.metrics.summary().hit_ratio is None
+
+
+@pytest.mark.parametrize("reason", [None, 5, "", b"ws_gap"])
+def test_a_reason_that_is_no_text_is_named_and_throws_nothing_away(md_world, reason):
+    world = md_world()
+    world.get()
+    for call in (
+        lambda: world.cache.invalidate("S", reason=reason),
+        lambda: world.cache.invalidate_all(reason=reason),
+    ):
+        with pytest.raises(ValueError, match="reason is "):
+            call()
+    assert world.cache.get_cache_age_ms("S") is not None
+    assert world.cache.metrics.summary().invalidated == {}
+
+
+def test_a_symbol_that_is_no_text_is_named_where_it_is_to_be_thrown_away(md_world):
+    world = md_world()
+    with pytest.raises(ValueError, match="symbol is 7"):
+        world.cache.invalidate(7, reason="ws_gap")
 
 
 # --- unknown is a value ---------------------------------------------------------------------------
