@@ -9,6 +9,7 @@ import pytest
 from cache.counters import Counter
 from cache.gate import FAST15M, Trust
 from cache.layout import E9, Proof
+from cache.md_rollout import figures_of
 from tests.system.feed_world import feed_starter
 from tests.system.scripted_venue import ScriptedVenue
 from tests.system.witness_world import QuietFeed
@@ -55,6 +56,25 @@ def test_a_lone_market_without_any_change_stays_quiet_and_quotable(start):
     assert feed.count(Counter.cache_md_hits) > feed.count(Counter.cache_md_misses)
     venue.markets[0].is_busy = True
     feed.wait(feed.is_live, "changes")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["PENSTOCK_MD_CACHE_SHADOW=true", "PENSTOCK_MD_CACHE_SHARE=0"],
+    ids=["shadow", "past"],
+)
+def test_whichever_way_its_questions_go_a_lone_market_stays_quotable(start, monkeypatch, setting):
+    monkeypatch.setenv(*setting.split("="))
+    venue, feed = start(False)
+    (market,) = venue.markets
+    feed.wait(lambda: feed.judge(market)[0] is Trust.QUIET, "QUIET")
+    assert set(feed.watch(QUIET_S, market)[market.slug]) == {Trust.QUIET}
+    figures = figures_of(feed.reader.counters)
+    assert figures.direct_count >= 4
+    assert figures.direct_p95_ns > 0
+    is_shadow = "SHADOW" in setting
+    assert (figures.compared_count > 0, figures.read_count > 0) == (is_shadow, is_shadow)
+    assert figures.differed_count == 0, "a market that does not change"
 
 
 def test_without_the_cache_nothing_is_asked_and_a_quiet_book_goes_stale(start, monkeypatch):
