@@ -357,7 +357,6 @@ def test_the_only_waiter_cancelled_leaves_the_answer_for_the_next(md_world):
 
 def test_closing_tells_who_waits_and_ends_every_flight(md_world):
     world = md_world()
-    world.latency_ms = None
 
     async def close():
         task = asyncio.create_task(world.cache.read("S"))
@@ -365,9 +364,12 @@ def test_closing_tells_who_waits_and_ends_every_flight(md_world):
         await world.cache.close()
         return await task
 
+    world.get("kept")
+    world.latency_ms = None
     assert world.run(close()) is MDMiss.CLOSED
     assert world.read() is MDMiss.CLOSED
-    assert world.open == 0
+    assert (world.open, len(world.cache)) == (0, 0)
+    world.run(world.cache.close())
 
 
 def test_a_cache_is_a_context(md_world):
