@@ -41,7 +41,7 @@ SILENT_NS: Final = NS_PER_S
 """A market that has not changed or been proven for so long is asked for."""
 
 AGAIN_MS: Final = 300
-"""After an answer that proved nothing the next one is to be at most this old: frames come late."""
+"""So long after an answer that proved nothing the next one is asked for: frames come late."""
 
 FAILED_NS: Final = 500 * NS_PER_MS
 """After no answer the market is not looked at for so long."""
@@ -244,6 +244,8 @@ class Witness:
         )
         self._counters.add(verdict.value)
         look.is_open = verdict is not Verdict.MATCHED
+        if look.is_open:
+            look.next_ns = look.asked_ns + AGAIN_MS * NS_PER_MS
         if verdict is Verdict.MATCHED:
             look.differed_ns = 0
             pair.on_witnessed(look.asked_ns)

@@ -204,6 +204,16 @@ def test_what_nobody_answered_is_no_figure_of_either_way(world):
     assert one.figures == Figures()
 
 
+def test_that_there_is_no_book_is_an_answer_of_either_way_and_has_no_age(world):
+    one = world(share=0.5)
+    one.answer = None
+    for tag in (IN, IN, OUT):
+        assert one.read(tag) is MDMiss.NO_BOOK
+    found = one.figures
+    assert (found.read_count, found.hit_count, found.direct_count) == (2, 1, 1)
+    assert found.age_p50_ns is None
+
+
 def test_nothing_was_measured_is_unknown_and_not_nought():
     empty = CounterWriter(memoryview(bytearray(layout.BOARDS_OFFSET)).cast("Q"))
     found = figures_of(empty.reader)
