@@ -430,7 +430,7 @@ def test_nothing_that_is_configured_raises_anything_but_its_faults(given_values:
 
 MD_CACHE = {
     "enabled": True, "ttl_ms": 1000, "max_depth": 20, "stale_ok": True,
-    "invalidate_on_ws_gap_ms": 1500, "max_inflight_refresh": 1,
+    "invalidate_on_ws_gap_ms": 1500, "max_inflight_refresh": 1, "share": 1.0, "shadow": False,
 }  # fmt: skip
 
 
@@ -454,6 +454,15 @@ def test_the_cache_of_rest_snapshots_has_the_ranges_that_were_asked_for(
         (fault,) = faults_of(write(tmp_path, f"[md_cache]\n{key} = {value}"))
         assert f"md_cache.{key} is " in fault
         assert f"at least {low} and at most {high}" in fault
+
+
+def test_the_share_of_the_cache_of_rest_snapshots_is_from_nothing_to_all(tmp_path: Path) -> None:
+    for value in ("0", "0.1", "1"):
+        path = write(tmp_path, f"[md_cache]\nshare = {value}")
+        assert load(path, environ={}).md_cache.share == float(value)
+    for value in ("-0.1", "1.1", "nan", "true", '"0.5"'):
+        (fault,) = faults_of(write(tmp_path, f"[md_cache]\nshare = {value}"))
+        assert "md_cache.share is " in fault
 
 
 def test_faults_of_the_cache_of_rest_snapshots_are_said_together(tmp_path: Path) -> None:
