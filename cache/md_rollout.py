@@ -138,10 +138,10 @@ class MDRollout:
         """Give a snapshot as `MDCache.read` does, by the way of the market that has this tag."""
         if self.is_rolled_back or not is_in_share(tag, self._config.share):
             return await self._ask(symbol, depth)
-        kept = await self._read(symbol, depth, max_age_ms)
         if not self._config.shadow:
-            return kept
-        found = await self._ask(symbol, depth)
+            return await self._read(symbol, depth, max_age_ms)
+        reads = self._read(symbol, depth, max_age_ms), self._ask(symbol, depth)
+        kept, found = await asyncio.gather(*reads)
         if isinstance(kept, MDCacheEntry) and isinstance(found, MDCacheEntry):
             self._compare(kept, found)
         return found

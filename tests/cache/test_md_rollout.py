@@ -159,6 +159,13 @@ def test_in_shadow_the_venues_answer_is_given_whatever_the_cache_keeps(world):
     assert one.read() is MDMiss.FAILED, "what is kept stands in for nothing"
 
 
+def test_in_shadow_nobody_waits_longer_than_for_the_venue_alone(world):
+    one = world(shadow=True)
+    begun_ns = one.loop.now_ns
+    one.read()
+    assert (one.loop.now_ns - begun_ns) / MS == pytest.approx(one.latency_ms, abs=0.1)
+
+
 def test_in_shadow_what_the_cache_would_have_said_is_compared_with_the_venue(world):
     one = world(shadow=True, ttl_ms=5_000)
     one.read(max_age_ms=5_000)
