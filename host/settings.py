@@ -376,3 +376,7 @@ class Config(Section, frozen=True):
         least, other = 2 * self.paper.orders_open_max, "paper.orders_open_max"
         slots, why = self.executor.order_slots, f"twice {other}"
         yield from too_small("executor.order_slots", slots, least, other, why=why)
+        if self.md_cache.enabled:
+            least, other = 2 * self.feeds.polymarket.market_slots, "feeds.polymarket.market_slots"
+            kept, why = self.md_cache.symbols_max, f"twice {other}"
+            yield from too_small("md_cache.symbols_max", kept, least, other, why=why)

@@ -436,6 +436,52 @@ def test_a_market_is_proven_and_found_frozen_whichever_way_its_questions_go(worl
     one.run(work)
 
 
+def test_a_question_that_hangs_is_not_repeated_at_every_tick(world):
+    one = world(share=0)
+
+    async def work(one):
+        one.gate.clear()
+        await one.tick(30)
+        assert len(one.asked) == 2, "one for each token"
+
+    one.run(work)
+
+
+def test_a_market_is_proven_as_of_the_older_of_both_questions(world):
+    one = world()
+
+    async def work(one):
+        await one.tick(15)
+        one.gate.clear()
+        await one.tick(10)
+        asked_ns = one.questions[-1]
+        one.desk.now_ns += 50 * MS
+        one.witness.cache.invalidate(one.make.NO, reason="test")
+        one.gate.set()
+        await one.settle()
+        assert one.questions[-1] > asked_ns, "one token was asked for again"
+        await one.tick(2)
+        assert one.desk.top.proven_ns == asked_ns
+
+    one.run(work)
+
+
+def test_only_levels_that_are_published_are_compared_however_many_are_kept(world, make):
+    one = world(max_depth=50)
+    prices = [f"0.{at}" for at in range(39, 9, -1)]
+    one.desk.feed(make.both_books([(px, "1") for px in prices], [("0.5", "1")]))
+    bids = tuple((at, 1 if at > 15 else 9) for at in range(39, 9, -1))
+    one.rest[make.YES] = told(bids, ((50, 1),))
+    one.rest[make.NO] = told(((50, 1),), tuple((100 - px, qty) for px, qty in bids))
+
+    async def work(one):
+        await one.tick(15)
+        assert one.counted("matched") >= 1
+        assert one.counted("mismatched") == 0
+
+    one.run(work)
+
+
 def test_past_the_cache_who_does_not_answer_is_not_asked_at_every_tick(world):
     one = world(share=0)
     one.fault = MDRefreshError("status 503")

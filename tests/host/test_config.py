@@ -465,6 +465,18 @@ def test_the_share_of_the_cache_of_rest_snapshots_is_from_nothing_to_all(tmp_pat
         assert "md_cache.share is " in fault
 
 
+def test_the_cache_of_rest_snapshots_has_room_for_both_tokens_of_every_market(
+    tmp_path: Path,
+) -> None:
+    text = "[feeds.polymarket]\nmarket_slots = 120\n[md_cache]\nsymbols_max = 239\n"
+    (fault,) = faults_of(write(tmp_path, text))
+    assert fault == (
+        "md_cache.symbols_max is 239: make it at least 240, twice feeds.polymarket.market_slots"
+    )
+    assert load(write(tmp_path, text + "enabled = false"), environ={}).md_cache.symbols_max == 239
+    assert load(write(tmp_path, text.replace("239", "240")), environ={})
+
+
 def test_faults_of_the_cache_of_rest_snapshots_are_said_together(tmp_path: Path) -> None:
     text = "[md_cache]\nttl_ms = 5\nstale_ms_max = 99\nretry_delay_ms = 9000\ncolour = 1"
     faults = faults_of(write(tmp_path, text))
