@@ -7,7 +7,7 @@ import pytest
 from cache.counters import Counter
 from cache.layout import E9
 from feeds import binance_rest
-from feeds.binance_rest import ATTEMPTS, BAN_S, BAN_S_MAX, BinanceRest, judge
+from feeds.binance_rest import AT_ONCE, ATTEMPTS, BAN_S, BAN_S_MAX, BinanceRest, judge
 from feeds.binance_rest_wire import AnswerError
 from feeds.fetch import FetchFailed, fetch_aside
 
@@ -67,6 +67,25 @@ def test_an_answer_is_what_its_reader_makes_of_it(world):
     assert world.ask(b"text") == "text"
     assert world.asked == [("http://venue/path", 5.0)]
     assert (world.failed, world.lines) == (0, [])
+
+
+def test_few_questions_are_under_way_at_once_and_all_are_asked():
+    under_way = most = 0
+
+    async def get(url, timeout_s):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return b"text"
+
+    async def crowd():
+        rest = BinanceRest("http://venue/", Counters(), timeout_s=5.0, get=get)
+        return await asyncio.gather(*(rest.ask("/path", bytes.decode) for _ in range(20)))
+
+    assert asyncio.run(crowd()) == ["text"] * 20
+    assert most == AT_ONCE
 
 
 def test_a_failure_is_counted_and_asked_again_later_and_later(world):
