@@ -318,24 +318,24 @@ static PyObject *reader_copy_last(PyObject *object, PyObject *const *args, Py_ss
     if (wrong_count(given, 2, "copy_last"))
         return NULL;
     Py_ssize_t slot = slot_of(self, args[0]);
-    uint64_t count = slot < 0 ? 0 : PyLong_AsUnsignedLong(args[1]);
-    if (slot < 0 || (count == (uint64_t)-1 && PyErr_Occurred()))
+    int64_t count = slot < 0 ? 0 : PyLong_AsLongLong(args[1]);
+    if (slot < 0 || (count == -1 && PyErr_Occurred()))
         return NULL;
-    uint64_t limit = self->cell_count - 2 + MUTANT(MUTANT_HISTORY);
-    if (!count || count > limit)
-        return PyErr_Format(board_error, "board %U: history of %llu, must be 1 to %llu", self->name,
-                            (unsigned long long)count, (unsigned long long)limit);
+    int64_t limit = self->cell_count - 2 + MUTANT(MUTANT_HISTORY);
+    if (count < 1 || count > limit)
+        return PyErr_Format(board_error, "board %U: history of %lld, must be 1 to %lld", self->name,
+                            (long long)count, (long long)limit);
     Word *word = &self->versions[slot];
     PyObject *found = PyBytes_FromStringAndSize(NULL, count * self->word_count * 8);
     for (int tries = 0; found && tries < RETRY_MAX; tries++) {
         uint64_t version = atomic_load_explicit(word, memory_order_acquire); /* R1, with W3 */
-        uint64_t have = count < version ? count : version;
+        uint64_t have = (uint64_t)count < version ? (uint64_t)count : version;
         uint64_t *to = (uint64_t *)(void *)PyBytes_AS_STRING(found);
         for (uint64_t u = version - have + 1; u <= version; u++, to += self->word_count)
             copy_cell(self, slot, u, to); /* R2 */
         uint64_t reach = self->mask - (have ? have : 1) + MUTANT(MUTANT_HISTORY);
         if (overtaken_by(word, version) <= reach) {
-            if (have < count)
+            if (have < (uint64_t)count)
                 _PyBytes_Resize(&found, have * self->word_count * 8);
             return found;
         }

@@ -33,6 +33,7 @@ from cache.layout import (
     Known,
     tag_of,
 )
+from cache.refusals import check_text
 from cache.segment import ReaderSegment, WriterSegment
 from cache.snapshot_store import SnapshotStore
 from cache.snapshots import NS_PER_MS, Aged, BNSnapshot, MarketSnapshotMeta, unpacker
@@ -50,6 +51,7 @@ FEATURES_LAG_NS: Final = 3 * E9
 """Features this much older than their top are of a timer that stands still."""
 
 _TRY_MAX: Final = 8
+_SYMBOL_MAX: Final = 80
 _INCARNATION = HEADER_AT["incarnation"] >> 3
 _WARMUP = int(Flag.WARMUP)
 _DISTRUST = int(Flag.WARMUP | Flag.SUSPECT | Flag.CROSSED | Flag.RESYNC | Flag.NO_BID | Flag.NO_ASK)
@@ -168,8 +170,9 @@ class BNCache(Aged[BNSnapshot]):
         if board is None:
             return empty, empty
         found = board.history(self._slot, min(count, board.cell_count - 2), self._tag)
-        if isinstance(found, Miss):
-            return self._run or (empty, empty)
+        if isinstance(found, Miss):  # BUSY: those of the last time.
+            times, mids = self._run or (empty, empty)
+            return times[-count:], mids[-count:]
         whole = found[found["flags"] & _DISTRUST == 0]
         self._run = whole["wall_ns"], whole["mid_px_e9"]
         return self._run
@@ -235,11 +238,15 @@ class BNCacheWriter:
         ignored: Set[str] = frozenset(),
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
-        """`ignored` are keys of an answer that may be there besides: see `read_poll`."""
+        """`ignored` are keys of an answer that may be there besides: see `read_poll`.
+
+        Raises UpdateRefused for a symbol that no directory can hold.
+        """
+        check_text("symbol", symbol, _SYMBOL_MAX)
         self._segment = segment
         self._symbol = symbol
         self._slot = slot
-        self._ignored = ignored
+        self._ignored = frozenset(ignored)
         self._clock = clock
         self._tops = segment.board("bbo")
         self._features = segment.board("features")

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from cache.errors import UpdateRefused
 from cache.layout import E9
+from cache.refusals import shown
 
 PX_MAX = 1_000_000_000
 WALL_MS_MAX = 9_000_000_000_000
@@ -57,12 +58,11 @@ def read_poll(raw: object, symbol: str, *, ignored: Set[str] = frozenset()) -> P
     inner = {group: _group(raw, group, ignored) for group in _NESTED}
     _refuse_unknown(raw, "", {*_REQUIRED, *_NESTED}, ignored)
     if type(raw["symbol"]) is not str or raw["symbol"] != symbol:
-        raise UpdateRefused(f"symbol is {_shown(raw['symbol'])}: it must be {symbol!r}")
+        raise UpdateRefused(f"symbol is {shown(raw['symbol'])}: it must be {symbol!r}")
     bid, ask = (_price(key, raw[key]) for key in ("bbo_bid", "bbo_ask"))
     if bid >= ask:
         raise UpdateRefused(
-            f"bbo_bid is {_shown(raw['bbo_bid'])}: it must be below bbo_ask, "
-            f"{_shown(raw['bbo_ask'])}"
+            f"bbo_bid is {shown(raw['bbo_bid'])}: it must be below bbo_ask, {shown(raw['bbo_ask'])}"
         )
     features, pricer = inner["features"], inner["pricer"]
     return_1m = _number("features.return_1m", features.get("return_1m"), -RETURN_MAX, RETURN_MAX)
@@ -100,7 +100,7 @@ def _wall_ms(value: object) -> int | None:
     if type(value) is not int:
         raise UpdateRefused(f"wall_ts_ms is {_kind(value)}: it must be a whole number or null")
     if not 0 < value <= WALL_MS_MAX:
-        raise UpdateRefused(f"wall_ts_ms is {_shown(value)}: it must be 1 to {WALL_MS_MAX}")
+        raise UpdateRefused(f"wall_ts_ms is {shown(value)}: it must be 1 to {WALL_MS_MAX}")
     return value
 
 
@@ -108,9 +108,9 @@ def _price(key: str, value: object) -> int:
     found = _number(key, value, 0.0, PX_MAX)
     if found is None:
         raise UpdateRefused(f"{key} is null: it must be a number")
-    px_e9 = int((Decimal(repr(value)) * E9).to_integral_value())  # As written, not as a float.
+    px_e9 = int((Decimal(repr(found)) * E9).to_integral_value())  # As written, not as a float.
     if px_e9 <= 0:
-        raise UpdateRefused(f"{key} is {_shown(value)}: it must be above 0")
+        raise UpdateRefused(f"{key} is {shown(value)}: it must be above 0")
     return px_e9
 
 
@@ -121,15 +121,9 @@ def _number(key: str, value: object, least: float, most: float) -> float | None:
         raise UpdateRefused(f"{key} is {_kind(value)}: it must be a number")
     if not -_LARGEST <= value <= _LARGEST or not least <= value <= most:  # NaN is neither.
         wanted = f"{least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
-        raise UpdateRefused(f"{key} is {_shown(value)}: it must be a number, {wanted}")
+        raise UpdateRefused(f"{key} is {shown(value)}: it must be a number, {wanted}")
     return float(value)
 
 
 def _kind(value: object) -> str:
     return "null" if value is None else type(value).__name__
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, int) and value.bit_length() > 200:
-        return "a number of many digits"  # Which Python may refuse to write.
-    return repr(value)[:60]

@@ -20,6 +20,7 @@ from cache.counters import Counter
 from cache.errors import SegmentMissing, UpdateRefused
 from cache.instruments import Directory, Pair, generation_for, listing
 from cache.layout import E9, INSTRUMENT, PAIR_BBO, BoardSpec, Flag, tag_of
+from cache.refusals import check_text, shown
 from cache.segment import ReaderSegment, WriterSegment
 from cache.snapshot_store import SnapshotStore, SnapshotStoreWriter
 from cache.snapshots import (
@@ -133,8 +134,9 @@ class PMCache(Aged[PMBookSnapshot]):
         if board is None:
             return empty, empty
         found = board.history(self.pair.pair_slot, min(count, board.cell_count - 2), self.pair.tag)
-        if isinstance(found, Miss):
-            return self._run or (empty, empty)
+        if isinstance(found, Miss):  # BUSY: those of the last time.
+            times, mids = self._run or (empty, empty)
+            return times[-count:], mids[-count:]
         whole = found[found["yes_flags"] & _DISTRUST == 0]
         self._run = whole["publish_ns"], (whole["yes_bid_px_e9"] + whole["yes_ask_px_e9"]) // 2
         return self._run
@@ -167,6 +169,10 @@ class PMCacheWriter:
         clock: Callable[[], int] = monotonic_ns,
         wall: Callable[[], int] = time_ns,
     ) -> None:
+        """`slot` is the market's; a mid is sampled every `mids_interval_ms`, as updates come."""
+        if type(mids_interval_ms) is not int or mids_interval_ms < 0:
+            said = shown(mids_interval_ms)
+            raise UpdateRefused(f"mids_interval_ms is {said}: it must be an int, 0 or more")
         self._segment = segment
         self._slot = slot
         self._mids_ns = mids_interval_ms * NS_PER_MS
@@ -190,14 +196,16 @@ class PMCacheWriter:
         Raises UpdateRefused, which says what is wrong, and nothing is changed.
         """
         market = (market_id, yes_token_id, no_token_id)
+        is_other = market != self._market
         try:
-            _check_market(market)
+            if is_other:
+                _check_market(market)
             yes, yes_flags = _read_bbo("yes_bbo", yes_bbo)
             no, no_flags = _read_bbo("no_bbo", no_bbo)
         except UpdateRefused:
             self._segment.counters.add(Counter.cache_updates_refused)
             raise
-        if market != self._market:
+        if is_other:
             self._list(market)
         now_ns = self._clock()
         snapshot = PMBookSnapshot(
@@ -258,13 +266,12 @@ _TEXT_MAX: Final = {"market_id": 72, "yes_token_id": 80, "no_token_id": 80}
 
 
 def _check_market(market: tuple[str, str, str]) -> None:
-    for (name, most), text in zip(_TEXT_MAX.items(), market, strict=True):
-        if not isinstance(text, str):
-            raise UpdateRefused(f"{name} is {type(text).__name__}: it must be text")
-        if not text or not text.isascii() or not text.isprintable() or len(text) > most:
-            raise UpdateRefused(f"{name} is {text[:90]!r}: it must be 1 to {most} ASCII characters")
-    if market[1] == market[2]:
-        raise UpdateRefused(f"no_token_id is {market[2]!r}, the same as yes_token_id")
+    """Let pass three ids that are three."""
+    for index, ((name, most), text) in enumerate(zip(_TEXT_MAX.items(), market, strict=True)):
+        check_text(name, text, most)
+        if text in market[:index]:
+            same = list(_TEXT_MAX)[market.index(text)]
+            raise UpdateRefused(f"{name} is {shown(text)}, the same as {same}")
 
 
 def _read_bbo(name: str, bbo: Bbo | None) -> tuple[PMBookTop | None, int]:
@@ -284,7 +291,8 @@ def _read_bbo(name: str, bbo: Bbo | None) -> tuple[PMBookTop | None, int]:
                 kind = type(value).__name__
                 raise UpdateRefused(f"{name} {side}_{what} is {kind}: it must be an int in 1e-9")
             if not 0 < value <= most:
-                raise UpdateRefused(f"{name} {side}_{what} is {value}: it must be 1 to {most}")
+                said = shown(value)
+                raise UpdateRefused(f"{name} {side}_{what} is {said}: it must be 1 to {most}")
     top = PMBookTop(*bbo)
     if not flags and top.bid_px_e9 >= top.ask_px_e9:  # type: ignore[operator]
         flags = _CROSSED

@@ -20,6 +20,8 @@ from msgspec import Struct
 from cache.layout import E9, Record
 
 NS_PER_MS = 1_000_000
+LATE_MS = 1_000
+"""A caller may have read its clock so long before it reads a snapshot."""
 
 
 class MarketSnapshotMeta(Struct, frozen=True, gc=False):
@@ -172,9 +174,14 @@ def unpacker(record: Record, *names: str) -> struct.Struct:
 
 
 def age_ms(meta: MarketSnapshotMeta, now_ms: int, clock: Callable[[], int]) -> int:
-    """The age of a snapshot; `clock` is asked where it seems to come from the future."""
+    """The age of a snapshot; `clock` is asked where it seems to come from the future.
+
+    One that came within `LATE_MS` after the caller read its clock is new. More than that is no
+    delay but another clock, or another unit: the age stays negative.
+    """
     age = meta.age_ms(now_ms)
-    return age if age >= 0 or meta.age_ms(clock() // NS_PER_MS) < 0 else 0
+    is_late = -LATE_MS <= age < 0 and meta.age_ms(clock() // NS_PER_MS) >= 0
+    return 0 if is_late else age
 
 
 Held = TypeVar("Held", PMBookSnapshot, BNSnapshot)
@@ -191,8 +198,8 @@ class Aged(Generic[Held]):
     def get_age_ms(self, now_ms: int) -> int | None:
         """How old the latest snapshot is at `now_ms` (CLOCK_MONOTONIC); None where there is none.
 
-        What came after the caller read its clock is new, 0; negative is what the clock has not
-        reached even now.
+        What came just after the caller read its clock is new, 0; negative is what the clock has
+        not reached even now, and what came more than a second after `now_ms`.
         """
         snapshot, _ = self.get_latest()
         return age_ms(snapshot.meta, now_ms, self._clock) if snapshot is not None else None

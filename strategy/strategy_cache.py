@@ -21,6 +21,11 @@ from typing import Protocol, TypeVar, runtime_checkable
 from msgspec import Struct
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WALL_NS_MIN, _WALL_NS_MAX = (
+    (end.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) * 1_000
+    for end in (datetime.min, datetime.max)
+)
+"""What a datetime can say."""
 
 StrategyCacheType = dict[str, list[Struct]]
 """What holds the DTOs of a run, by key; whoever starts the run owns it."""
@@ -62,10 +67,30 @@ class RunAnchor(Struct, frozen=True):
     strategy_id: str
     mode: RunMode
 
+    def __post_init__(self) -> None:
+        """Refuse what no run can be frozen under: TypeError, ValueError, by the field's name."""
+        for name, kind in _ANCHOR_KINDS:
+            value = getattr(self, name)
+            if type(value) is not kind:
+                raise TypeError(f"{name} must be {kind.__name__}, got {type(value).__name__}")
+        if self.now_ns < 0:
+            raise ValueError(f"now_ns is {self.now_ns:#x}: it must be 0 or more")
+        if not _WALL_NS_MIN <= self.wall_ns <= _WALL_NS_MAX:
+            raise ValueError(f"wall_ns is {self.wall_ns:#x}: it must lie in the years 1 to 9999")
+
     @property
     def timestamp(self) -> datetime:
         """When it was, in UTC, to the microsecond."""
         return _EPOCH + timedelta(microseconds=self.wall_ns // 1_000)
+
+
+_ANCHOR_KINDS = (
+    ("now_ns", int),
+    ("wall_ns", int),
+    ("run_id", str),
+    ("strategy_id", str),
+    ("mode", RunMode),
+)
 
 
 @runtime_checkable
@@ -109,10 +134,13 @@ class StrategyCache:
         if not isinstance(tick_cache, dict):
             raise TypeError(f"tick_cache must be a dict of lists, got {type(tick_cache).__name__}")
         for key, held in tick_cache.items():
+            _check_key(key)
             if not isinstance(held, list):
                 raise TypeError(
                     f"tick_cache must hold lists, got {type(held).__name__} for key {key!r}"
                 )
+            for dto in held:
+                _check_frozen(type(dto))
         self._current_anchor = self._anchor(timestamp)
         self._current_cache = tick_cache
 
@@ -124,15 +152,22 @@ class StrategyCache:
                 "Cannot start a run: timestamp must be a datetime or a RunAnchor, got "
                 f"{type(timestamp).__name__}"
             )
-        aware = timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp
-        self._run_count += 1
-        return RunAnchor(
+        is_naive = timestamp.utcoffset() is None
+        aware = timestamp.replace(tzinfo=UTC) if is_naive else timestamp
+        wall_ns = (aware - _EPOCH) // timedelta(microseconds=1) * 1_000
+        if not _WALL_NS_MIN <= wall_ns <= _WALL_NS_MAX:
+            raise CacheNotConfiguredError(
+                f"Cannot start a run: timestamp {timestamp} is outside the years 1 to 9999 in UTC"
+            )
+        anchor = RunAnchor(
             now_ns=0,
-            wall_ns=(aware - _EPOCH) // timedelta(microseconds=1) * 1_000,
-            run_id=str(self._run_count),
+            wall_ns=wall_ns,
+            run_id=str(self._run_count + 1),
             strategy_id=self._strategy_id,
             mode=self._mode,
         )
+        self._run_count += 1
+        return anchor
 
     def get_run_anchor(self) -> RunAnchor:
         """Return the anchor of the run. Raises CacheNotConfiguredError outside one."""
@@ -149,6 +184,7 @@ class StrategyCache:
         cache = self._current_cache
         if cache is None:
             raise _not_configured("set a DTO")
+        _check_key(key)
         kind = type(dto)
         if kind not in self._frozen_types:
             _check_frozen(kind)
@@ -156,20 +192,21 @@ class StrategyCache:
         held = cache.get(key)
         if held is not None:
             held.append(dto)
-        elif isinstance(key, str):
-            cache[key] = [dto]
         else:
-            raise TypeError(f"the key of a DTO must be a str, got {type(key).__name__}")
+            cache[key] = [dto]
 
     def get_dtos(self, key: str, dto_type: type[T]) -> list[T]:
         """Return all DTOs under a key, in the order they came; an empty list where there are none.
 
         Raises CacheNotConfiguredError outside a run, InvalidDTOTypeError where one of them is of
-        another type.
+        another type, TypeError for a key that is no text, or a `dto_type` that is no type.
         """
         cache = self._current_cache
         if cache is None:
             raise _not_configured("get DTOs")
+        _check_key(key)
+        if not isinstance(dto_type, type):
+            raise TypeError(f"dto_type must be a type, got {type(dto_type).__name__}")
         held = cache.get(key)
         if held is None:
             return []
@@ -181,9 +218,10 @@ class StrategyCache:
         return held.copy()  # type: ignore[return-value]
 
     def has_dto(self, key: str) -> bool:
-        """Whether there is any DTO under a key. Raises CacheNotConfiguredError outside a run."""
+        """Whether there is any DTO under a key. Raises as `get_dtos` does."""
         if self._current_cache is None:
             raise _not_configured("look for a DTO")
+        _check_key(key)
         return bool(self._current_cache.get(key))
 
     def clear(self) -> None:
@@ -194,6 +232,11 @@ class StrategyCache:
 
 def _not_configured(what: str) -> CacheNotConfiguredError:
     return CacheNotConfiguredError(f"Cannot {what}: no run is on. Call start_run() first.")
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise TypeError(f"the key of a DTO must be a str, got {type(key).__name__}")
 
 
 def _check_frozen(kind: type) -> None:

@@ -52,6 +52,7 @@ PURE = (
     "cache/layout.py",
     "cache/md_entry.py",
     "cache/records.py",
+    "cache/refusals.py",
     "cache/warmup.py",
     "cache/snapshots.py",
     "feeds/dialing.py",

@@ -1,11 +1,12 @@
 import copy
 
+import numpy as np
 import pytest
 
 from cache.bn_cache import FEATURES_LAG_NS, ROLE, BNCache, BNCacheWriter, bn_boards
 from cache.board import Miss
 from cache.counters import Counter
-from cache.errors import SegmentMissing, UpdateRefused
+from cache.errors import BoardError, SegmentMissing, UpdateRefused
 from cache.layout import E9, SAMPLE, BoardSpec, Flag, Known, tag_of
 from cache.segment import WriterSegment
 
@@ -142,6 +143,53 @@ def test_what_is_wrong_is_refused_named_counted_and_changes_nothing(world, cache
     assert cache.segment.counters[Counter.cache_updates_refused] == 1
 
 
+def test_an_answer_moves_the_link_rings_and_is_a_batch_of_its_own(world, cache):
+    tops, features = (cache.segment.board(name) for name in ("bbo", "features"))
+    for step in range(1, 4):
+        memory, at = cache.segment.bell_word
+        rung = bytes(memory[at : at + 4])
+        world.now_ms += step
+        world.writer.update_from_poll(RAW)
+        top, derived = tops.read(0, TAG), features.read(0, TAG)
+        assert (top.batch, derived.batch) == (step, step)
+        assert (top.recv_ns, top.proven_ns) == (world.now_ms * MS, world.now_ms * MS)
+        assert cache.segment.link_ns == world.now_ms * MS
+        assert bytes(memory[at : at + 4]) != rung
+
+
+def test_a_symbol_that_is_listed_is_told_to_the_directories(world, cache):
+    epoch = cache.segment.epoch
+    BNCacheWriter(world.segment, "ETHUSDT")
+    assert cache.segment.epoch == epoch + 1
+
+
+@pytest.mark.parametrize(
+    ("symbol", "says"),
+    [
+        (5, "symbol is int"),
+        (None, "symbol is NoneType"),
+        (b"BTCUSDT", "symbol is bytes"),
+        ("", "symbol is ''"),
+        ("x" * 81, "symbol is 'xx"),
+        ("BTC\n", "symbol is 'BTC"),
+    ],
+)
+def test_a_symbol_that_no_directory_can_hold_is_refused_and_changes_nothing(
+    world, cache, symbol, says
+):
+    world.writer.update_from_poll(RAW)
+    before, epoch = cache.get_latest(), cache.segment.epoch
+    with pytest.raises(UpdateRefused, match=f"^{says}"):
+        BNCacheWriter(world.segment, symbol)
+    assert (cache.get_latest(), cache.segment.epoch) == (before, epoch)
+
+
+def test_a_number_of_numpys_is_what_it_says(world, cache):
+    world.writer.update_from_poll(answer(bbo_bid=np.float64(59_999.29), bbo_ask=60_001))
+    snapshot, _ = cache.get_latest()
+    assert (snapshot.best_bid_px_e9, snapshot.best_ask_px_e9) == (59_999_290_000_000, 60_001 * E9)
+
+
 def test_keys_may_be_named_as_known_and_of_no_use(world, cache):
     writer = BNCacheWriter(world.segment, "BTCUSDT", ignored={"extra"}, clock=lambda: 1)
     assert writer.update_from_poll(answer(extra=1)) == 1
@@ -247,8 +295,13 @@ def test_a_read_that_stayed_busy_gives_the_last_whole_snapshot_with_its_own_numb
 def test_features_of_a_timer_that_stands_still_are_none(world, cache, late_ns):
     world.derived(batch=1)
     world.top(batch=1, publish_ms=10_000 + late_ns // MS)
-    found = cache.get_latest()[0].return_1s_e9
-    assert found == (11 if late_ns == FEATURES_LAG_NS else None)
+    found, _ = cache.get_latest()
+    shown = found.return_1s_e9, found.return_1m_e9, found.shock_z_e9
+    derived = found.ewma_vol_1s_e9, found.sample_count
+    if late_ns == FEATURES_LAG_NS:
+        assert (shown, derived) == ((11, 66, -E9), (8 * E9, 60))
+    else:
+        assert (shown, derived) == ((None, None, None), (None, 0))
 
 
 def test_features_of_a_predecessor_are_none_and_its_top_is_warming_up(world, cache):
@@ -332,3 +385,20 @@ def test_the_rolling_mids_are_arrays_of_whole_seconds_oldest_first(world, cache)
     assert times.tolist() == [s * E9 for s in range(74, 200) if s != 150]
     assert (mids - times == 100 * E9).all()
     assert cache.mids(3)[0].tolist() == [197 * E9, 198 * E9, 199 * E9]
+    assert len(cache.mids(10**30)[0]) == 125
+    assert (times.dtype, mids.dtype) == (np.int64, np.int64)
+    with pytest.raises(BoardError, match="board samples: history of -1, must be 1 to 126"):
+        cache.mids(-1)
+    cache._samples = Busy(cache._samples)
+    assert [found.tolist() for found in cache.mids()] == [times.tolist(), mids.tolist()]
+    assert cache.mids(3)[0].tolist() == [197 * E9, 198 * E9, 199 * E9]
+
+
+class Busy:
+    """A board whose writer is always faster."""
+
+    def __init__(self, board):
+        self.cell_count = board.cell_count
+
+    def history(self, slot, count, tag):
+        return Miss.BUSY

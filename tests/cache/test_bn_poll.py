@@ -137,6 +137,15 @@ def test_a_refusal_is_the_projects_own_error_and_a_value_error():
     assert issubclass(UpdateRefused, ValueError)
 
 
+@pytest.mark.parametrize(
+    ("written", "px_e9"),
+    [(0.29, 290_000_000), (69_583.29, 69_583_290_000_000), (1e-9, 1), (60_000, 60_000 * E9)],
+)
+def test_a_price_is_the_number_that_was_written_and_not_what_a_float_makes_of_it(written, px_e9):
+    polled = read_poll(raw(bbo_bid=written, bbo_ask=999_999_999), "BTCUSDT")
+    assert polled.bid_px_e9 == px_e9
+
+
 @settings(deadline=None)
 @given(st.integers(1, 10**16), st.integers(1, 10**9))
 def test_prices_are_as_they_were_written(bid_e9, gap_e9):

@@ -1,10 +1,13 @@
+import math
+
 import numpy as np
 import pytest
 
+from cache.board import Miss
 from cache.counters import Counter
-from cache.errors import SegmentMissing, UpdateRefused
+from cache.errors import BoardError, SegmentMissing, UpdateRefused
 from cache.gate import FAST15M, Trust, Witness, gate
-from cache.layout import E9, Flag, tag_of
+from cache.layout import E9, PAIR_BBO, Flag, tag_of
 from cache.liveness import Liveness
 from cache.pm_cache import ROLE, PMCache, PMCacheWriter, pm_boards
 from cache.segment import ReaderSegment, WriterSegment
@@ -99,6 +102,32 @@ def test_an_empty_side_is_none_in_a_book_that_is_known(world, cache):
     assert snapshot.no_flags == Flag.NO_BID | Flag.NO_ASK
 
 
+def record(world, **changes):
+    """Publish a record as a feed does, with these fields."""
+    names = PAIR_BBO.value_names
+    values = dict.fromkeys(names, 0) | {"recv_ns": world.now_ms * MS} | changes
+    world.segment.board("pair_bbo").publish(0, tuple(values[name] for name in names))
+
+
+def test_last_price_and_tick_of_a_feed_are_each_their_own_and_0_is_unknown(world, cache):
+    record(world, last_px_e9=460_000_000, tick_e9=CENT, venue_ts_ns=7)
+    snapshot, _ = cache.get_latest()
+    assert (snapshot.last_px_e9, snapshot.tick_e9) == (460_000_000, CENT)
+    assert snapshot.meta.wall_ts_ns == 7
+    record(world)
+    snapshot, _ = cache.get_latest()
+    assert (snapshot.last_px_e9, snapshot.tick_e9, snapshot.meta.wall_ts_ns) == (None, None, None)
+
+
+def test_a_book_that_warms_up_is_shown_as_far_as_it_is_known(world, cache):
+    flags = int(Flag.WARMUP | Flag.NO_BID)
+    record(world, flags=flags, yes_flags=flags, yes_ask_px_e9=48 * CENT, yes_ask_qty_e9=E9)
+    snapshot, _ = cache.get_latest()
+    top = snapshot.yes_top
+    assert (top.bid_px_e9, top.bid_qty_e9) == (None, None)
+    assert (top.ask_px_e9, top.ask_qty_e9) == (48 * CENT, E9)
+
+
 def test_a_tenth_of_a_cent_and_less_is_exact(world, cache):
     world.update(yes=(1_200_000, 1, 1_300_000, 1), no=None)
     assert cache.get_latest()[0].yes_top.mid_px_e9 == 1_250_000
@@ -122,6 +151,14 @@ REFUSED = [
     ({"yes": (1, 1, 2)}, "yes_bbo is not"),
     ({"yes": [1, 1, 2, 1]}, "yes_bbo is not"),
     ({"yes": {"bid": 1}}, "yes_bbo is not"),
+    ({"no": (1, 1, 2, 10**5000)}, "no_bbo ask_qty is a number of many digits"),
+    ({"no": (1, -(10**5000), 2, 1)}, "no_bbo bid_qty is a number of many digits"),
+    ({"yes": (math.nan, 1, 2, 1)}, "yes_bbo bid_px is float"),
+    ({"yes": (np.int64(1), 1, 2, 1)}, "yes_bbo bid_px is int64"),
+    ({"yes": (1, 1, 2, 1, 1)}, "yes_bbo is not"),
+    ({"yes": "abcd"}, "yes_bbo is not"),
+    ({"market": "0xab\n"}, "market_id is '0xab"),
+    ({"market": b"0xab"}, "market_id is bytes"),
     ({"market": 5}, "market_id is int"),
     ({"market": ""}, "market_id is ''"),
     ({"market": "x" * 73}, "market_id is"),
@@ -129,7 +166,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "says"), REFUSED)
+@pytest.mark.parametrize(("changes", "says"), REFUSED, ids=[says for _, says in REFUSED])
 def test_what_is_wrong_is_refused_named_counted_and_changes_nothing(world, cache, changes, says):
     before = cache.get_latest()
     with pytest.raises(UpdateRefused, match=f"^{says}"):
@@ -137,11 +174,36 @@ def test_what_is_wrong_is_refused_named_counted_and_changes_nothing(world, cache
     assert cache.get_latest() == before
     assert cache.get_seq() == 1
     assert cache.segment.counters[Counter.cache_updates_refused] == 1
+    assert world.update() == 2, "the next one goes on as if nothing had been"
 
 
-def test_the_two_tokens_are_two(world, cache):
-    with pytest.raises(UpdateRefused, match=r"^no_token_id"):
-        world.writer.update_from_ws(YES_BBO, NO_BBO, MARKET, YES, YES)
+def test_a_book_that_is_refused_does_not_give_the_slot_to_its_market(world, cache):
+    before, epoch = cache.get_latest(), cache.segment.epoch
+    with pytest.raises(UpdateRefused, match=r"^no_bbo is not"):
+        world.update(no="no book", market="0x" + "cd" * 32)
+    assert cache.get_latest() == before
+    assert (cache.segment.epoch, cache.segment.link_ns) == (epoch, 10_000 * MS)
+    assert PMCache.attach(MARKET, namespace=world.namespace).get_latest() == before
+
+
+@pytest.mark.parametrize("interval_ms", [-1, 1.5, None, "1000", True])
+def test_an_interval_of_mids_that_is_none_is_refused_before_anything(world, interval_ms):
+    with pytest.raises(UpdateRefused, match=r"^mids_interval_ms is "):
+        PMCacheWriter(world.segment, mids_interval_ms=interval_ms)
+
+
+@pytest.mark.parametrize(
+    ("ids", "says"),
+    [
+        (("0xab", "7", "7"), "no_token_id is '7', the same as yes_token_id"),
+        (("7", "7", "8"), "yes_token_id is '7', the same as market_id"),
+        (("7", "8", "7"), "no_token_id is '7', the same as market_id"),
+    ],
+)
+def test_market_and_tokens_are_three(world, cache, ids, says):
+    with pytest.raises(UpdateRefused, match=f"^{says}"):
+        world.writer.update_from_ws(YES_BBO, NO_BBO, *ids)
+    assert cache.get_seq() == 1
 
 
 # --- age and staleness --------------------------------------------------------------------------
@@ -171,6 +233,12 @@ def test_a_snapshot_of_the_future_is_stale_and_one_that_just_came_is_new(world, 
     assert cache.get_age_ms(9_990) == -10
     assert cache.is_stale(9_990)
     assert cache.is_stale(9_990, threshold_ms=10**9)
+
+
+@pytest.mark.parametrize("now", [10, 10.0, math.nan, -math.inf])
+def test_a_clock_of_another_unit_makes_nothing_fresh(cache, now):
+    assert cache.is_stale(now)
+    assert cache.is_stale(now, threshold_ms=10**12)
 
 
 def test_unknown_has_no_age_and_is_stale(world, cache):
@@ -211,6 +279,31 @@ def test_the_gate_judges_what_the_writer_published_like_any_feeds(world, cache):
         assert gate(found, FAST15M, now_ns, witness=witness)[1] is trust
 
 
+def test_an_update_proves_book_and_link_as_of_now_and_rings(world, cache):
+    board, tag = cache.segment.board("pair_bbo"), tag_of("polymarket", MARKET)
+    for step in range(1, 4):
+        memory, at = cache.segment.bell_word
+        rung = bytes(memory[at : at + 4])
+        world.now_ms += step
+        seq = world.update()
+        found = board.read(0, tag)
+        assert (found.recv_ns, found.proven_ns) == (world.now_ms * MS, world.now_ms * MS)
+        assert (found.batch, found.version) == (seq, seq)
+        assert cache.segment.link_ns == world.now_ms * MS
+        assert bytes(memory[at : at + 4]) != rung
+
+
+def test_a_slot_that_is_given_away_has_another_generation_and_the_directory_is_told(world, cache):
+    board, epoch = cache.segment.board("pair_bbo"), cache.segment.epoch
+    first = board.read(0, 0).generation
+    world.update(market="0x" + "cd" * 32)
+    assert board.read(0, 0).generation != first
+    assert cache.segment.board("mids").version(0) == 1, "sampled by the clock, whoever it is"
+    assert cache.segment.epoch > epoch
+    world.update(market="0x" + "cd" * 32)
+    assert cache.segment.epoch == epoch + 1
+
+
 # --- mids ---------------------------------------------------------------------------------------
 
 
@@ -238,6 +331,51 @@ def test_mids_are_sampled_not_faster_than_the_interval_and_no_more_than_the_boar
         world.now_ms += 99
         world.update()
     assert world.cache._mids.version(0) == before
+
+
+def test_a_mid_is_sampled_once_a_second_where_nothing_else_is_said(world, cache):
+    for later_ms, count in ((999, 1), (1_000, 2), (1_999, 2), (2_000, 3)):
+        world.now_ms = 10_000 + later_ms
+        world.update()
+        assert len(cache.mids()[0]) == count
+
+
+def test_mids_that_could_not_be_read_whole_are_those_of_the_last_time(world, cache):
+    world.now_ms += 1_000
+    world.update()
+    held = [found.tolist() for found in cache.mids()]
+    board = cache._mids
+    cache._mids = Busy(board)
+    world.now_ms += 1_000
+    world.update()
+    assert [found.tolist() for found in cache.mids()] == held
+    assert [found.tolist() for found in cache.mids(1)] == [run[-1:] for run in held]
+    fresh = world.attach()
+    fresh._mids = Busy(board)
+    assert [found.size for found in fresh.mids()] == [0, 0]
+
+
+class Busy:
+    """A board whose writer is always faster."""
+
+    def __init__(self, board):
+        self.cell_count = board.cell_count
+
+    def history(self, slot, count, tag):
+        return Miss.BUSY
+
+
+@pytest.mark.parametrize("count", [0, -1, -(10**9)])
+def test_a_number_of_mids_that_is_none_is_refused(cache, count):
+    with pytest.raises(BoardError, match=f"board mids: history of {count}, must be 1 to 126"):
+        cache.mids(count)
+
+
+def test_the_mids_of_a_market_end_where_its_slot_was_given_away(world, cache):
+    world.now_ms += 1_000
+    world.update(market="0x" + "cd" * 32)
+    assert [found.size for found in cache.mids()] == [0, 0]
+    assert len(PMCache.attach("0x" + "cd" * 32, namespace=world.namespace).mids()[0]) == 1
 
 
 def test_moments_without_a_mid_are_left_out_of_the_mids(world, cache):

@@ -1,4 +1,5 @@
 import gc
+import math
 
 import msgspec
 import pytest
@@ -29,7 +30,8 @@ def cents(bid, ask, qty=1):
 
 
 @pytest.mark.parametrize(
-    "kind", [META, EMPTY, book(EMPTY, None), BNSnapshot(META, "X", None, None)]
+    "kind",
+    [META, EMPTY, book(EMPTY, None), book(None, None).combined, BNSnapshot(META, "X", None, None)],
 )
 def test_a_snapshot_cannot_be_changed(kind):
     for name in kind.__struct_fields__:
@@ -58,10 +60,25 @@ def test_age_is_by_the_monotonic_clock_alone():
         (7_000, 0, 0),
         (6_990, 7_000, 0),  # It came after the caller had read the clock.
         (6_990, 6_999, -10),  # Even the clock of now has not come so far.
+        (6_000, 7_000, 0),
+        (5_999, 7_000, -1_001),  # Nobody reads a clock so long before: it is another one,
+        (7, 7_000, -6_993),  # or one of seconds.
     ],
 )
 def test_only_what_the_clock_has_not_reached_is_of_the_future(now_ms, clock_ms, age):
     assert age_ms(META, now_ms, lambda: clock_ms * MS) == age
+
+
+def test_a_time_that_is_no_number_makes_nothing_new():
+    assert math.isnan(age_ms(META, math.nan, lambda: 8_000 * MS))
+
+
+def test_what_was_not_said_of_a_snapshot_is_not_known():
+    pm, bn = book(EMPTY, EMPTY), BNSnapshot(META, "X", 1, 2)
+    assert (pm.yes_flags, pm.no_flags, pm.last_px_e9, pm.tick_e9) == (0, 0, None, None)
+    assert (bn.best_bid_qty_e9, bn.best_ask_qty_e9, bn.ewma_vol_1s_e9) == (None, None, None)
+    assert (bn.return_1s_e9, bn.return_1m_e9, bn.shock_z_e9) == (None, None, None)
+    assert (bn.sample_count, bn.flags) == (0, 0)
 
 
 def test_a_mid_needs_both_sides():

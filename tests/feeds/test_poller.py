@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+from msgspec import structs
 
 from cache.bn_cache import BNCache
 from cache.board import Miss
@@ -9,7 +10,7 @@ from cache.gate import FAST15M, Trust, Witness, gate
 from cache.layout import E9, Flag
 from cache.liveness import Liveness
 from feeds.fetch import FetchFailed
-from tests.feeds.poll_world import MS, World, answer
+from tests.feeds.poll_world import MS, SETTINGS, World, answer
 
 NOT_YET = Flag.WARMUP | Flag.RESYNC | Flag.NO_BID | Flag.NO_ASK
 
@@ -182,6 +183,26 @@ def test_without_a_good_answer_for_a_while_the_top_is_suspect_and_not_sampled(wo
     assert world.read().flags == 0
 
 
+def test_who_is_asked_seldom_may_be_silent_for_three_questions(namespace, monkeypatch):
+    settings = structs.replace(SETTINGS, poll_interval_ms=1_000)
+    monkeypatch.setattr("tests.feeds.poll_world.SETTINGS", settings)
+    world = World(namespace, monkeypatch)
+    world.good()
+    for wait_s, flags in ((3.0, 0), (0.1, Flag.SUSPECT)):
+        world.wait(wait_s)
+        assert world.read().flags == flags
+    world.segment.close()
+
+
+def test_whoever_waits_is_rung_for_by_each_answer(world):
+    for _ in range(3):
+        memory, at = world.reader.bell_word
+        rung = bytes(memory[at : at + 4])
+        world.good()
+        assert bytes(memory[at : at + 4]) != rung
+        world.now_ns += 200 * MS
+
+
 def test_a_late_timer_takes_no_sample(world):
     polled_for(world, 2, [100.0])
     samples = world.reader.board("samples")
@@ -236,7 +257,7 @@ def test_it_asks_at_its_interval_and_says_in_the_end_that_nothing_is_known(world
 
     async def sleep(seconds):
         waits.append(seconds)
-        if len(waits) >= 4:
+        if len(waits) >= 6:
             raise asyncio.CancelledError
         world.now_ns += round(seconds * E9)
 
@@ -244,13 +265,16 @@ def test_it_asks_at_its_interval_and_says_in_the_end_that_nothing_is_known(world
         world.now_ns += 50 * MS
         return answer(world.wall_ms)
 
-    world.replies += [slow, slow, FetchFailed("refused"), FetchFailed("refused")]
+    refused = FetchFailed("refused")
+    world.replies += [slow, slow, refused, refused, slow, refused]
     monkeypatch.setattr("feeds.poller.asyncio.sleep", sleep)
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(world.poller._poll(world.slot))
     assert waits[:2] == pytest.approx([0.15, 0.15])
     assert 0.2 <= waits[2] <= 0.4
     assert 0.4 <= waits[3] <= 0.8
+    assert waits[4] == pytest.approx(0.15)
+    assert 0.2 <= waits[5] <= 0.4, "a good answer ends the waiting"
     assert world.asked[0][0] == "http://service/x?s=BTCUSDT"
 
     async def cancelled(*_):

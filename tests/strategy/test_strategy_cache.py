@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+import time
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strategy.strategy_cache import (
     CacheAlreadyConfiguredError,
@@ -107,6 +110,60 @@ def test_a_run_starts_at_an_aware_time_which_is_converted(cache: StrategyCache, 
     assert timestamp.tzinfo is UTC
 
 
+def test_the_time_zone_of_the_host_has_no_part_in_a_naive_time(
+    cache: StrategyCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    try:
+        cache.start_run({}, NOON.replace(tzinfo=None))
+        assert cache.get_run_anchor().timestamp == NOON
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(("fold", "hour"), [(0, 0), (1, 1)])
+def test_an_hour_that_comes_twice_is_told_apart_by_its_fold(
+    cache: StrategyCache, fold: int, hour: int
+) -> None:
+    twice = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=fold)
+    cache.start_run({}, twice)
+    assert cache.get_run_anchor().timestamp == datetime(2026, 10, 25, hour, 30, tzinfo=UTC)
+
+
+class Nowhere(tzinfo):
+    """A zone that knows no offset: by the language's own rule such a time is naive."""
+
+    def utcoffset(self, when: datetime | None) -> timedelta | None:
+        return None
+
+
+def test_a_time_in_a_zone_without_an_offset_is_naive(cache: StrategyCache) -> None:
+    cache.start_run({}, NOON.replace(tzinfo=Nowhere()))
+    assert cache.get_run_anchor().timestamp == NOON
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=12))),
+    ],
+)
+def test_a_time_that_utc_cannot_say_starts_nothing(
+    cache: StrategyCache, timestamp: datetime
+) -> None:
+    with pytest.raises(CacheNotConfiguredError, match=f"timestamp {timestamp.year}|timestamp 0001"):
+        cache.start_run({}, timestamp)
+    with pytest.raises(CacheNotConfiguredError):
+        cache.get_run_anchor()
+    for end in (datetime.min, datetime.max):
+        cache.start_run({}, end)
+        assert cache.get_run_anchor().timestamp == end.replace(tzinfo=UTC)
+        cache.clear()
+
+
 def test_a_run_starts_under_an_anchor_that_is_kept_as_it_is(cache: StrategyCache) -> None:
     cache.start_run({}, ANCHOR)
     assert cache.get_run_anchor() is ANCHOR
@@ -122,6 +179,20 @@ def test_a_run_does_not_start_inside_another_which_goes_on(running: StrategyCach
     assert running.get_dtos("signals", Signal) == [Signal(1)]
 
 
+def test_a_run_that_holds_nothing_yet_is_a_run_all_the_same(running: StrategyCache) -> None:
+    with pytest.raises(CacheAlreadyConfiguredError):
+        running.start_run({}, ANCHOR)
+    assert running.get_run_anchor().timestamp == NOON
+
+
+def test_what_was_refused_used_up_no_run_id(cache: StrategyCache) -> None:
+    for timestamp in (None, datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))):
+        with pytest.raises(CacheNotConfiguredError):
+            cache.start_run({}, timestamp)  # type: ignore[arg-type]
+    cache.start_run({}, NOON)
+    assert cache.get_run_anchor().run_id == "1"
+
+
 @pytest.mark.parametrize("timestamp", [None, 1_780_000_000, "2026-11-20T12:00:00Z"])
 def test_what_is_no_time_starts_nothing(cache: StrategyCache, timestamp: Any) -> None:
     with pytest.raises(CacheNotConfiguredError, match=f"got {type(timestamp).__name__}"):
@@ -131,7 +202,14 @@ def test_what_is_no_time_starts_nothing(cache: StrategyCache, timestamp: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("tick_cache", "word"), [(None, "NoneType"), ([], "list"), ({"signals": Signal(1)}, "Signal")]
+    ("tick_cache", "word"),
+    [
+        (None, "NoneType"),
+        ([], "list"),
+        ({"signals": Signal(1)}, "Signal"),
+        ({"signals": ["text"]}, "str"),
+        ({7: []}, "int"),
+    ],
 )
 def test_what_cannot_hold_dtos_starts_nothing(
     cache: StrategyCache, tick_cache: Any, word: str
@@ -146,7 +224,10 @@ def test_the_dtos_are_kept_in_the_callers_own_dictionary(cache: StrategyCache) -
     tick_cache: StrategyCacheType = {"signals": [Signal(1)]}
     cache.start_run(tick_cache, NOON)
     cache.set_dto("signals", Signal(2))
-    assert tick_cache == {"signals": [Signal(1), Signal(2)]}
+    cache.set_dto("threats", Risk(3))
+    assert tick_cache == {"signals": [Signal(1), Signal(2)], "threats": [Risk(3)]}
+    cache.clear()
+    assert tick_cache == {"signals": [Signal(1), Signal(2)], "threats": [Risk(3)]}
 
 
 # --- get_run_anchor -----------------------------------------------------------------------------
@@ -192,6 +273,28 @@ def test_the_timestamp_is_exact_to_the_microsecond(wall_ns: int, timestamp: date
     assert anchor.timestamp == timestamp
 
 
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"now_ns": "5"}, TypeError, "now_ns must be int, got str"),
+        ({"now_ns": 5.0}, TypeError, "now_ns must be int, got float"),
+        ({"now_ns": True}, TypeError, "now_ns must be int, got bool"),
+        ({"now_ns": -1}, ValueError, "now_ns is -0x1"),
+        ({"wall_ns": None}, TypeError, "wall_ns must be int, got NoneType"),
+        ({"wall_ns": 1 << 68}, ValueError, "wall_ns is 0x1"),
+        ({"wall_ns": -(10**5000)}, ValueError, "wall_ns is -0x"),
+        ({"run_id": 7}, TypeError, "run_id must be str, got int"),
+        ({"strategy_id": b"maker"}, TypeError, "strategy_id must be str, got bytes"),
+        ({"mode": "live"}, TypeError, "mode must be RunMode, got str"),
+    ],
+)
+def test_an_anchor_of_what_cannot_be_is_refused_by_the_field(
+    changes: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=f"^{says}"):
+        replace(ANCHOR, **changes)
+
+
 def test_a_mode_is_one_of_the_four() -> None:
     assert [mode.value for mode in RunMode] == ["live", "paper", "replay", "backtest"]
 
@@ -224,10 +327,17 @@ def test_what_is_no_frozen_struct_is_refused_by_its_type(
     assert not running.has_dto("signals")
 
 
-def test_a_key_is_text(running: StrategyCache) -> None:
-    with pytest.raises(TypeError, match="got int"):
-        running.set_dto(7, Signal(1))  # type: ignore[arg-type]
-    assert running.get_dtos(7, Signal) == []  # type: ignore[arg-type]
+@pytest.mark.parametrize("key", [7, None, ["signals"], b"signals"])
+def test_a_key_is_text(running: StrategyCache, key: Any) -> None:
+    for use in (
+        lambda: running.set_dto(key, Signal(1)),
+        lambda: running.get_dtos(key, Signal),
+        lambda: running.has_dto(key),
+    ):
+        with pytest.raises(
+            TypeError, match=f"key of a DTO must be a str, got {type(key).__name__}"
+        ):
+            use()
 
 
 def test_dtos_of_a_key_keep_their_order_and_other_keys_their_own(running: StrategyCache) -> None:
@@ -261,8 +371,24 @@ def test_one_of_another_type_among_many_is_enough(running: StrategyCache) -> Non
     assert len(running.get_dtos("signals", Struct)) == 2
 
 
-def test_a_key_without_dtos_gives_an_empty_list(running: StrategyCache) -> None:
-    assert running.get_dtos("signals", Signal) == []
+def test_a_key_without_dtos_gives_an_empty_list(cache: StrategyCache) -> None:
+    tick_cache: StrategyCacheType = {}
+    cache.start_run(tick_cache, NOON)
+    assert cache.get_dtos("signals", Signal) == []
+    assert cache.has_dto("signals") is False
+    assert tick_cache == {}
+
+
+@pytest.mark.parametrize("dto_type", ["Signal", None, (Signal, Risk), Signal(1)])
+def test_what_is_asked_for_is_a_type_whether_anything_is_there_or_not(
+    running: StrategyCache, dto_type: Any
+) -> None:
+    for _ in range(2):
+        with pytest.raises(
+            TypeError, match=f"dto_type must be a type, got {type(dto_type).__name__}"
+        ):
+            running.get_dtos("signals", dto_type)
+        running.set_dto("signals", Signal(1))
 
 
 def test_what_is_done_to_the_list_that_was_given_out_changes_nothing(

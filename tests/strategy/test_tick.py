@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
+from msgspec import Struct
+
 from cache.gate import Trust
-from cache.layout import E9, STAMP_COUNT, TARGET_QUOTES, Reason
+from cache.layout import E9, STAMP_COUNT, TARGET_QUOTES, Provenance, Reason
+from strategy.pricing import Window
 from strategy.quoting import TwoSided
 from strategy.strategy_cache import RunAnchor, RunMode
 from strategy.tick import (
+    Basis,
     BookView,
+    Market,
     ReferenceView,
+    Signal,
+    StrikeView,
     TargetQuotes,
+    Threat,
     View,
     record_values,
 )
@@ -27,6 +36,27 @@ TARGET = TargetQuotes(
 
 def view(book: BookView | None, reference: ReferenceView | None) -> View:
     return View(7, ANCHOR, None, book, reference, None, None, None, TwoSided(), 0, Reason.QUOTING)
+
+
+@pytest.mark.parametrize(
+    "frozen",
+    [
+        Market(1, "m", 1, 1, 1, 1, Window(0, 1, 0), has_basis=False),
+        BOOK,
+        REFERENCE,
+        Basis(1.0, 2.0),
+        StrikeView(1, Provenance.STREAM),
+        view(BOOK, REFERENCE),
+        Threat(1, Reason.NO_BOOK),
+        Signal(1, 2, 3, 4, 5, 6, is_shock=False),
+        TARGET,
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_nothing_that_a_worker_is_given_can_be_changed(frozen: Struct) -> None:
+    for name in frozen.__struct_fields__:
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(frozen, name, None)
 
 
 def test_every_field_of_the_record_gets_its_value() -> None:

@@ -32,6 +32,7 @@ class Flow:
 
     def __init__(self, fails_in: str = "") -> None:
         self.fails_in = fails_in
+        self.fault: type[BaseException] = ZeroDivisionError
         self.steps: list[str] = []
         self.cache = StrategyCache()
         self.manager: TickManager[str] = TickManager(
@@ -45,7 +46,7 @@ class Flow:
     def step(self, name: str) -> None:
         self.steps.append(name)
         if name == self.fails_in:
-            raise ZeroDivisionError(name)
+            raise self.fault(name)
 
     def inputs(self) -> Iterator[tuple[str, Note]]:
         self.step("input")
@@ -112,6 +113,44 @@ def test_whatever_raises_the_run_is_cleared_the_quotes_withdrawn_and_the_fault_t
     flow.fails_in, flow.steps = "", []
     flow.run()
     assert flow.steps == WHOLE
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError])
+def test_so_it_is_when_what_is_raised_is_no_fault_but_an_end(fault: type[BaseException]) -> None:
+    flow = Flow(fails_in="signals")
+    flow.fault = fault
+    with pytest.raises(fault):
+        flow.run()
+    assert flow.steps == ["input", "threats", "signals", "withdraw"]
+    with pytest.raises(CacheNotConfiguredError):
+        flow.cache.get_run_anchor()
+
+
+def test_a_decision_is_handed_on_before_the_next_one_is_made() -> None:
+    flow = Flow()
+
+    def plan(cache: IStrategyCache) -> Iterator[str]:
+        for view in cache.get_dtos("views", Note):
+            flow.step(f"decide {view.text}")
+            yield view.text
+
+    flow.plan = plan  # type: ignore[method-assign]
+    flow.run()
+    first = ["decide first", "publish first"]
+    assert flow.steps[3:] == [*first, "decide second", "publish second"]
+
+
+def test_a_worker_that_ends_the_run_itself_is_a_fault_like_any_other() -> None:
+    flow = Flow()
+    clearing = Part(flow, "threats")
+    clearing.process = lambda cache: cache.clear()  # type: ignore[method-assign]
+    manager: TickManager[str] = TickManager(
+        flow.cache, (clearing, Part(flow, "signals")), flow, publish=flow.publish,
+        withdraw=flow.withdraw,
+    )  # fmt: skip
+    with pytest.raises(CacheNotConfiguredError):
+        manager.run(ANCHOR, flow.inputs())
+    assert flow.steps == ["input", "signals", "withdraw"]
 
 
 def test_an_input_that_is_no_dto_is_a_fault_like_any_other() -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from cache.gate import Trust, Witness
+from cache.gate import POLICIES, Trust, Witness
 from cache.layout import E9, Flag, Provenance, Reason, SettlementType
 from cache.liveness import Liveness
 from cache.segment import WriterSegment
@@ -234,3 +235,40 @@ def test_a_replay_is_not_judged_by_the_age_of_its_events(world: Any, eye: Eye) -
     assert replayed.book is not None
     assert late.book.trust is Trust.STALE
     assert replayed.book.trust is Trust.LIVE
+
+
+def test_book_and_reference_are_judged_each_by_its_own_policy(world: Any) -> None:
+    """Both inputs are as old as a patient policy still takes, and an impatient one does not."""
+    patient, impatient = POLICIES["long"], POLICIES["latency_arb"]
+    for book_policy, reference_policy in ((patient, impatient), (impatient, patient)):
+        params = replace(PARAMS, book_policy=book_policy, reference_policy=reference_policy)
+        eye = Eye(world, params)
+        world.book()
+        world.reference()
+        view = eye.see(later_ns=2 * NS)
+        assert view.book is not None
+        assert view.reference is not None
+        assert view.book.trust.is_quotable is (book_policy is patient)
+        assert view.reference.trust.is_quotable is (reference_policy is patient)
+        world.segments.pop("eye").close()
+
+
+def test_features_of_the_future_are_no_volatility(world: Any, eye: Eye) -> None:
+    world.features(age_ns=-3_600 * NS)
+    reference = eye.see().reference
+    assert reference is not None
+    assert (reference.sigma_e9, reference.sample_count, reference.shock_z_e9) == (0, 0, 0)
+
+
+def test_nothing_is_kept_of_a_market_that_is_looked_at_no_more(world: Any, eye: Eye) -> None:
+    eye.see()
+    look = eye.inputs.look()
+    anchor = RunAnchor(time.monotonic_ns(), time.time_ns(), "2", "maker", RunMode.PAPER)
+    witness = Witness(Liveness.LIVE, 1, look.market_link_ns)
+    gone = structs.replace(look, markets={})
+    both = Witnesses(witness, witness)
+    assert list(eye.builder.build(gone, anchor, both, lambda *_: OWN)) == []
+    assert eye.builder.cause(world.market_tag) is None
+    again = eye.see()
+    assert again.book is not None
+    assert eye.builder.cause(world.market_tag) is None, "as if it were seen for the first time"
