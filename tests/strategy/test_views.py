@@ -269,6 +269,7 @@ def test_nothing_is_kept_of_a_market_that_is_looked_at_no_more(world: Any, eye: 
     both = Witnesses(witness, witness)
     assert list(eye.builder.build(gone, anchor, both, lambda *_: OWN)) == []
     assert eye.builder.cause(world.market_tag) is None
+    world.book()
     again = eye.see()
     assert again.book is not None
     assert eye.builder.cause(world.market_tag) is None, "as if it were seen for the first time"
