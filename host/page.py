@@ -19,8 +19,10 @@ from host.picture import BookRow, Picture, QuoteRow
 from host.show import (
     NOTHING,
     age,
+    aged,
     counter_table,
     is_standing,
+    moved,
     number,
     quote,
     settled,
@@ -125,10 +127,11 @@ def blocks(picture: Picture) -> Iterator[Block]:
     yield market_block(picture)
     rows: list[Cells] = [
         (ref.symbol, f"{number(ref.bid_px_e9, 2)}/{number(ref.ask_px_e9, 2)}",
-         number(ref.sigma_e9), age(ref.age_ms), Text(" ".join(ref.flags), style="yellow"))
+         moved(ref.move_1m_e9, 2), number(ref.sigma_e9), aged(ref.age_ms, is_stale=ref.is_stale),
+         Text(" ".join(ref.flags), style="yellow"))
         for ref in picture.references
     ]  # fmt: skip
-    yield Block(("reference", "bid/ask", "sigma", "age", "flags"), rows, 2)
+    yield Block(("reference", "bid/ask", "1 min", "sigma", "age", "flags"), rows, 2)
     fills = sorted(picture.fills, key=lambda fill: fill.age_ms or 0)
     rows = [
         (fill.market, fill.outcome, fill.side, quote(fill.px_e9, fill.qty_e9),

@@ -35,7 +35,11 @@ class BookRow(Struct):
     slot: int
     version: int = 0
     age_ms: int | None = None
+    is_stale: bool = True
+    """Older than `PMCache` takes for fresh: a quiet market is, and may be sound all the same."""
     flags: list[str] = field(default_factory=list)
+    move_1m_e9: int | None = None
+    """How far the mid of the first token moved in the last minute."""
     ends_s: float | None = None
     yes_bid_px_e9: int | None = None
     yes_bid_qty_e9: int | None = None
@@ -61,7 +65,11 @@ class ReferenceRow(Struct):
     slot: int
     version: int = 0
     age_ms: int | None = None
+    is_stale: bool = True
+    """Older than `BNCache` takes for fresh."""
     flags: list[str] = field(default_factory=list)
+    move_1m_e9: int | None = None
+    """How far the mid moved in the last minute."""
     bid_px_e9: int | None = None
     bid_qty_e9: int | None = None
     ask_px_e9: int | None = None

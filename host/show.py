@@ -46,6 +46,16 @@ def age(age_ms: int | None) -> str:
     return f"{seconds} s" if abs(seconds) < 600 else f"{seconds // 60} min"
 
 
+def aged(age_ms: int | None, *, is_stale: bool) -> Text:
+    """Give the age of what never rests, coloured where it is more than is fresh."""
+    return Text(age(age_ms), style="yellow" if is_stale else "")
+
+
+def moved(move_e9: int | None, places: int = 4) -> str:
+    """Give how far a price moved, with its sign."""
+    return ("+" if (move_e9 or 0) > 0 else "") + number(move_e9, places)
+
+
 def worded(word: str) -> Text:
     """Colour a word by what it says of the state of things."""
     style = "green" if word in _GOOD else "bold red" if word in _BAD else "yellow"
@@ -94,8 +104,8 @@ def book_tables(picture: Picture) -> Iterable[Table]:
     """What the feeds say."""
     table = _table(
         "polymarket",
-        "market", ">Up bid", ">Up ask", ">Down bid", ">Down ask", ">strike", ">twap", ">ends in",
-        ">age", ">version", "flags",
+        "market", ">Up bid", ">Up ask", ">1 min", ">Down bid", ">Down ask", ">strike", ">twap",
+        ">ends in", ">age", ">version", "flags",
     )  # fmt: skip
     for row in picture.books:
         _add(
@@ -103,6 +113,7 @@ def book_tables(picture: Picture) -> Iterable[Table]:
             row.market,
             quote(row.yes_bid_px_e9, row.yes_bid_qty_e9),
             quote(row.yes_ask_px_e9, row.yes_ask_qty_e9),
+            moved(row.move_1m_e9),
             quote(row.no_bid_px_e9, row.no_bid_qty_e9),
             quote(row.no_ask_px_e9, row.no_ask_qty_e9),
             f"{number(row.strike_e9 or None, 2)} {row.strike_provenance}",
@@ -113,15 +124,18 @@ def book_tables(picture: Picture) -> Iterable[Table]:
             " ".join((*row.flags, *(f"{side} apart" for side in row.disagrees))),
         )
     yield table
-    table = _table("binance", "symbol", ">bid", ">ask", ">sigma", ">age", ">version", "flags")
+    table = _table(
+        "binance", "symbol", ">bid", ">ask", ">1 min", ">sigma", ">age", ">version", "flags"
+    )
     for ref in picture.references:
         _add(
             table,
             ref.symbol,
             quote(ref.bid_px_e9, ref.bid_qty_e9, 2),
             quote(ref.ask_px_e9, ref.ask_qty_e9, 2),
+            moved(ref.move_1m_e9, 2),
             number(ref.sigma_e9, 4),
-            age(ref.age_ms),
+            aged(ref.age_ms, is_stale=ref.is_stale),
             str(ref.version),
             " ".join(ref.flags),
         )

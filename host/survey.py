@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from cache import segment as segments
 from cache.bn_cache import BNCache
@@ -43,9 +44,20 @@ from host.picture import (
 from host.roles import SUPERVISOR_ROLE
 from host.venue_clock import behind_ns
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 FILLS_SHOWN = 12
 NAMES_KEPT = 4096
 """So many names, some days of markets, are remembered for the fills that speak of them."""
+
+MOVE_NS = 60_000_000_000
+HOLE_NS = 3_000_000_000
+"""So long may the mid before a moment lie back."""
+
+MIDS_READ = 66
+"""Mids of a minute, one each second, and some to spare."""
 
 SURVEY_NS = 1_000_000_000
 """Longest time one survey takes: so much later than its clock a record may be."""
@@ -76,7 +88,7 @@ class Survey:
             wall_ns=wall_ns,
             processes=[self._process(role, told.get(role), errors.get(role, "")) for role in roles],
             books=list(self._books(now_ns, wall_ns)),
-            references=list(self._references(now_ns)),
+            references=list(self._references(now_ns, wall_ns)),
             depths=list(self._depths()),
             quotes=list(self._quotes(now_ns)),
             orders=list(self._orders(now_ns)),
@@ -186,6 +198,8 @@ class Survey:
                 top, row.version = cache.get_latest()
                 row.flags = _flags(top, row.version)
                 row.age_ms = cache.get_age_ms(now_ns // NS_PER_MS)
+                row.is_stale = cache.is_stale(now_ns // NS_PER_MS)
+                row.move_1m_e9 = _moved(cache.mids(MIDS_READ), now_ns)
                 if top is not None:
                     _fill_book(row, top)
                 settled = settlements.read(pair.pair_slot, pair.tag)
@@ -194,7 +208,8 @@ class Survey:
                     row.strike_provenance = _word(Provenance, settled.strike_provenance)
                 yield row
 
-    def _references(self, now_ns: int) -> Iterator[ReferenceRow]:
+    def _references(self, now_ns: int, wall_ns: int) -> Iterator[ReferenceRow]:
+        venue_ns = wall_ns - behind_ns(self.namespace)
         for role, directory in self._directories.items():
             if not {"bbo", "features"} <= (found := self._segments[role]).places().keys():
                 continue
@@ -205,6 +220,8 @@ class Survey:
                 top, row.version = cache.get_latest()
                 row.flags = _flags(top, row.version)
                 row.age_ms = cache.get_age_ms(now_ns // NS_PER_MS)
+                row.is_stale = cache.is_stale(now_ns // NS_PER_MS)
+                row.move_1m_e9 = _moved(cache.mids(MIDS_READ), venue_ns)
                 if top is not None:
                     row.bid_px_e9, row.bid_qty_e9 = top.best_bid_px_e9, top.best_bid_qty_e9
                     row.ask_px_e9, row.ask_qty_e9 = top.best_ask_px_e9, top.best_ask_qty_e9
@@ -340,6 +357,16 @@ def _fill_book(row: BookRow, top: PMBookSnapshot) -> None:
                 setattr(row, f"{name}_{field}", getattr(side, field))
     row.disagrees = list(top.combined.disagrees)
     row.last_px_e9, row.tick_e9 = top.last_px_e9, top.tick_e9
+
+
+def _moved(run: tuple[NDArray[np.int64], NDArray[np.int64]], now_ns: int) -> int | None:
+    """How far a mid moved in the minute up to now; None where it was not followed all the time."""
+    times, mids = run
+    then_ns = now_ns - MOVE_NS
+    at = int(times.searchsorted(then_ns, "right")) - 1
+    if at < 0 or max(now_ns - int(times[-1]), then_ns - int(times[at])) > HOLE_NS:
+        return None
+    return int(mids[-1]) - int(mids[at])
 
 
 def _word(kind: type[IntEnum], number: int) -> str:

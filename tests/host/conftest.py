@@ -42,11 +42,15 @@ def fill_binance(namespace):
         BoardSpec("instruments", layout.INSTRUMENT, 4, 4),
         BoardSpec("bbo", layout.BBO, 4, 8),
         BoardSpec("features", layout.FEATURES, 4, 8),
+        BoardSpec("samples", layout.SAMPLE, 4, 128),
     )
     publish(feed, "instruments", 1, BTC, id=b"BTCUSDT")
     publish(feed, "bbo", 1, BTC, bid_px_e9=60_000 * E9, bid_qty_e9=2 * E9,
             ask_px_e9=60_001 * E9, ask_qty_e9=E9, last_px_e9=60_000 * E9)  # fmt: skip
     publish(feed, "features", 1, BTC, sigma_e9=3 * E9, sample_count=99)
+    for second in (-60, -1, 0):
+        mid_e9 = (60_000 + second) * E9
+        publish(feed, "samples", 1, BTC, mid_px_e9=mid_e9, wall_ns=WALL_NS + second * E9)
     return feed
 
 
@@ -57,6 +61,7 @@ def list_polymarket(namespace):
         "feed.polymarket.0",
         BoardSpec("instruments", layout.INSTRUMENT, 4, 4),
         BoardSpec("pair_bbo", layout.PAIR_BBO, 2, 8),
+        BoardSpec("mids", layout.PAIR_BBO, 2, 128),
         BoardSpec("settlement", layout.SETTLEMENT, 2, 8),
     )
     for index, (tag, other, outcome) in enumerate(((UP, DOWN, b"Up"), (DOWN, UP, b"Down"))):
@@ -71,6 +76,9 @@ def fill_polymarket(namespace):
     publish(feed, "pair_bbo", 0, MARKET, yes_bid_px_e9=450_000_000, yes_bid_qty_e9=10 * E9,
             yes_ask_px_e9=470_000_000, yes_ask_qty_e9=5 * E9,
             flags=layout.Flag.SUSPECT)  # fmt: skip
+    for second, ask_px_e9 in ((-60, 460_000_000), (-1, 465_000_000), (0, 470_000_000)):
+        publish(feed, "mids", 0, MARKET, publish_ns=NOW_NS + second * E9,
+                yes_bid_px_e9=450_000_000, yes_ask_px_e9=ask_px_e9)  # fmt: skip
     publish(feed, "settlement", 0, MARKET, strike_e9=60_010 * E9,
             strike_provenance=layout.Provenance.STREAM)  # fmt: skip
     return feed

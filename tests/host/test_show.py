@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from host.picture import Picture, RestCacheRow
-from host.show import age, number, quote, screen, status_line
+from host.show import age, aged, moved, number, quote, screen, status_line
 from host.survey import Survey
 
 E9 = 10**9
@@ -76,6 +76,17 @@ def test_the_cache_of_rest_snapshots_has_a_table_where_there_is_one(filled):
         assert part in text
     (line,) = (line for line in text.splitlines() if "4/1,000" in line)
     assert line.count(" - ") == 2, "unknown is no nought"
+
+
+def test_how_far_a_price_moved_is_shown_with_its_sign_and_an_old_reference_in_colour(filled):
+    assert [moved(x) for x in (None, 0, 5_000_000, -5_000_000)] == ["-", "0", "+0.005", "-0.005"]
+    picture = Survey(filled).take(NOW_NS, WALL_NS)
+    picture.books[0].move_1m_e9, picture.references[0].move_1m_e9 = 15_000_000, -12 * 10**9
+    text = text_of(picture)
+    assert "+0.015" in text
+    assert "-12" in text
+    assert (aged(7, is_stale=True).style, aged(7, is_stale=False).style) == ("yellow", "")
+    assert aged(None, is_stale=True).plain == "-"
 
 
 def test_a_page_of_nothing_says_so():

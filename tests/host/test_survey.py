@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from cache.bn_cache import BNCacheWriter, bn_boards
 from cache.counters import Counter, Histogram
 from cache.layout import (
     BBO,
@@ -16,6 +17,7 @@ from cache.layout import (
     INSTRUMENT,
     PAIR_BBO,
     PROCESS,
+    SAMPLE,
     SETTLEMENT,
     BoardSpec,
     Flag,
@@ -37,6 +39,7 @@ from tests.system.damage import damages, spoil
 E9 = 10**9
 NOW_NS = 5_000_000_000_000
 WALL_NS = 1_800_000_000_000_000_000
+SAMPLES = BoardSpec("samples", SAMPLE, 1, 128)
 
 
 def test_a_survey_sees_every_board_by_name(filled):
@@ -56,6 +59,7 @@ def test_a_survey_sees_every_board_by_name(filled):
     (reference,) = picture.references
     assert (reference.symbol, reference.ask_px_e9) == ("BTCUSDT", 60_001 * E9)
     assert (reference.sigma_e9, reference.sample_count) == (3 * E9, 99)
+    assert (book.move_1m_e9, reference.move_1m_e9) == (5_000_000, 60 * E9)
     (wish,) = picture.quotes
     assert (wish.strategy, wish.market, wish.valid_ms) == ("maker", "btc-up-1", 1000)
     assert wish.reason == "QUOTING"
@@ -103,6 +107,56 @@ def test_books_that_are_not_mirrors_of_each_other_are_told_apart(namespace):
         assert (book.disagrees, book.age_ms) == (disagrees, 7)
     assert (book.no_bid_px_e9, book.flags) == (None, ["WARMUP", "NO_BID", "NO_ASK"])
     feed.close()
+
+
+def test_how_far_a_market_moved_in_a_minute_is_told_once_it_was_followed_so_long(namespace):
+    boards = (*pm_boards(), BoardSpec("settlement", SETTLEMENT, 1, 8))
+    feed = WriterSegment.create("feed.polymarket.0", boards, namespace=namespace)
+    now_ns = NOW_NS
+    writer = PMCacheWriter(feed, clock=lambda: now_ns)
+    survey = Survey(namespace)
+
+    def move():
+        (book,) = survey.take(now_ns, WALL_NS).books
+        return book.move_1m_e9
+
+    for second in range(70):
+        now_ns = NOW_NS + second * E9
+        bid_e9 = (400 + second) * E9 // 1_000
+        writer.update_from_ws((bid_e9, E9, bid_e9 + 2 * E9 // 1_000, E9), None, "0xab", "1", "2")
+        assert move() == (60 * E9 // 1_000 if second >= 60 else None)
+    now_ns += 3 * E9
+    assert move() == (69 - 12) * E9 // 1_000, "from the last mid there was a minute ago"
+    now_ns += 1
+    assert move() is None, "what is not followed any more moves by nothing that is known"
+    feed.close()
+
+
+def test_how_far_a_reference_moved_is_by_the_seconds_of_the_wall_clock(namespace):
+    feed = WriterSegment.create("feed.binance.0", (*bn_boards(), SAMPLES), namespace=namespace)
+    BNCacheWriter(feed, "BTCUSDT", clock=lambda: NOW_NS)
+    samples, tag = feed.board("samples"), tag_of("binance", "BTCUSDT")
+    samples.assign(0, tag, 0)
+    for second in (*range(30), *range(33, 61)):
+        wall_ns = WALL_NS + second * E9
+        samples.publish(0, (0, 0, 0, 1, 0, 0, 0, (60_000 - second) * E9, wall_ns))
+    for later_s, move in ((59, None), (60, -60), (63, -57), (64, None)):
+        (reference,) = Survey(namespace).take(NOW_NS, WALL_NS + later_s * E9).references
+        assert reference.move_1m_e9 == (None if move is None else move * E9)
+    feed.close()
+
+
+def test_what_is_older_than_the_caches_take_for_fresh_is_stale(filled):
+    for later_ms, books, references in (
+        (0, [False], [False]),
+        (493, [False], [False]),
+        (494, [True], [False]),
+        (993, [True], [False]),
+        (994, [True], [True]),
+    ):
+        picture = Survey(filled).take(NOW_NS + later_ms * 1_000_000, WALL_NS)
+        assert [row.is_stale for row in picture.books] == books
+        assert [row.is_stale for row in picture.references] == references
 
 
 def test_only_orders_that_may_rest_are_listed_and_their_ids_need_not_be_text(filled):
