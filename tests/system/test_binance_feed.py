@@ -13,6 +13,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from cache.bn_cache import BNCache
 from cache.counters import Counter
 from cache.layout import E9, Flag, Proof, tag_of
 from feeds.binance import BRIDGE_NS_MIN
@@ -201,6 +202,22 @@ def test_a_feed_follows_the_venue_until_it_is_told_to_stop(start, venue):
     feed.process.send_signal(signal.SIGTERM)
     assert feed.process.wait(10) == 0
     assert feed.flags == Flag.RESYNC, "whoever stops following says so"
+
+
+def test_the_cache_reads_the_stream_with_what_is_derived_of_it(start):
+    feed = start()
+    cache = BNCache.attach("BTCUSDT", namespace=feed.namespace)
+    feed.wait(lambda: cache.get_latest()[0].return_1s_e9 is not None, "a return")
+    snapshot, seq = cache.get_latest()
+    assert snapshot.best_ask_px_e9 == snapshot.best_bid_px_e9 + E9
+    assert (snapshot.best_bid_qty_e9 or 0) > 0
+    assert snapshot.return_1s_e9 > 0, "the venue's price only grows"
+    assert (snapshot.return_1m_e9, snapshot.meta.feed_seq) == (None, seq)
+    assert not cache.is_stale(time.monotonic_ns() // 10**6)
+    feed.wait(lambda: len(cache.mids()[0]) >= 2, "samples")
+    times, mids = (found.tolist() for found in cache.mids())
+    assert all(at % E9 == 0 for at in times)
+    assert (times, mids) == (sorted(times), sorted(mids))
 
 
 def test_a_lost_connection_is_resync_until_the_next_one_delivers(start, venue):

@@ -7,6 +7,7 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 from websockets.asyncio.server import ServerConnection
@@ -14,7 +15,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from cache.counters import Counter, Histogram
+from cache.errors import SegmentMissing
 from cache.layout import E9, Flag, Proof, tag_of
+from cache.pm_cache import PMCache
+from cache.snapshots import PMBookTop
 from tests.system.feed_world import (
     FeedProcess,
     ServedVenue,
@@ -22,6 +26,7 @@ from tests.system.feed_world import (
     kill_and_start_again,
     stop_for_a_second,
 )
+from tests.system.memory_world import wait_for
 
 ROLE = "feed.polymarket.0"
 MARKET = "0x" + "ab" * 32
@@ -217,6 +222,39 @@ def test_a_feed_follows_the_venue_until_it_is_told_to_stop(start, venue):
     feed.process.send_signal(signal.SIGTERM)
     assert feed.process.wait(10) == 0
     assert feed.flags == Flag.RESYNC
+
+
+def test_the_cache_reads_the_feed_through_its_kill_and_the_removal_of_its_segment(start):
+    feed = start()
+    cache = PMCache.attach(MARKET, namespace=feed.namespace)
+    _, first = cache.get_latest()
+    feed.wait(lambda: cache.get_latest()[1] > first + 5, "news")
+    snapshot, seq = cache.get_latest()
+    assert (snapshot.market_id, snapshot.yes_token_id, snapshot.no_token_id) == (MARKET, YES, NO)
+    assert snapshot.yes_top == PMBookTop(
+        400_000_000, snapshot.yes_top.bid_qty_e9, 500_000_000, 20 * E9
+    )
+    assert (snapshot.combined.mid_px_e9, snapshot.combined.disagrees) == (450_000_000, ())
+    assert not cache.is_stale(time.monotonic_ns() // 10**6)
+    feed.wait(lambda: cache.mids()[1].tolist()[-1:] == [450_000_000], "a mid")
+    feed.process.kill()
+    feed.process.wait(10)
+    last, seq = cache.get_latest()
+    feed.start()
+    feed.wait(
+        lambda: cache.get_latest()[1] > seq and not cache.get_latest()[0].flags, "its successor"
+    )
+    Path(cache.segment.path).unlink()
+    kept, seq = cache.get_latest()
+    feed.processes[-1].wait(30)  # Whose segment is gone ends.
+    assert cache.get_latest()[1] >= seq
+    assert (
+        cache.get_latest()[0].yes_top.bid_px_e9 == kept.yes_top.bid_px_e9 == last.yes_top.bid_px_e9
+    )
+    wait_for(lambda: cache.is_stale(time.monotonic_ns() // 10**6))
+    assert not cache.segment.is_current()
+    with pytest.raises(SegmentMissing):
+        PMCache.attach(MARKET, namespace=feed.namespace)
 
 
 def test_a_lost_connection_is_resync_until_its_whole_book_comes_again(start, venue):
