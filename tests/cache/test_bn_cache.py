@@ -394,6 +394,15 @@ def test_the_rolling_mids_are_arrays_of_whole_seconds_oldest_first(world, cache)
     assert cache.mids(3)[0].tolist() == [197 * E9, 198 * E9, 199 * E9]
 
 
+def test_a_writer_without_the_board_of_samples_has_no_mids(namespace):
+    segment = WriterSegment.create(ROLE, bn_boards(), namespace=namespace)
+    BNCacheWriter(segment, "BTCUSDT").update_from_poll(RAW)
+    cache = BNCache.attach("BTCUSDT", namespace=namespace)
+    assert cache.get_latest()[1] == 1
+    assert [found.size for found in cache.mids()] == [0, 0]
+    segment.close()
+
+
 class Busy:
     """A board whose writer is always faster."""
 

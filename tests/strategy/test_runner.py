@@ -7,11 +7,13 @@ import random
 import sys
 import time
 from dataclasses import replace
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
 
 from cache.counters import Counter, CounterReader, Histogram
 from cache.layout import BBO, E9, Flag, Provenance, Reason, State, tag_of
@@ -21,6 +23,7 @@ from strategy.inputs import Inputs
 from strategy.link import LOOK_NS
 from strategy.params import StrategyParams, strategy_params
 from strategy.runner import REST_NS, SleepUntilDue, StrategyRunner, strategy_boards
+from strategy.strategy_cache import RunAnchor, StrategyCache, StrategyCacheType, T
 from tests.system.damage import damages, spoil
 
 CENT = E9 // 100
@@ -504,6 +507,54 @@ def test_a_fault_of_our_own_withdraws_everything_and_goes_on_to_the_frame(
     assert (got.reason, got.bid_qty_e9, got.ask_qty_e9) == (Reason.HALTED, 0, 0)
     assert got.valid_until_ns == 0
     assert maker.run() is Reason.QUOTING  # nothing of the broken run is left in the cache
+
+
+class Told(StrategyCache):
+    """A cache that writes down what it was asked."""
+
+    calls: ClassVar[list[str]] = []
+    anchors: ClassVar[list[RunAnchor]] = []
+
+    def start_run(self, tick_cache: StrategyCacheType, timestamp: datetime | RunAnchor) -> None:
+        super().start_run(tick_cache, timestamp)
+        self.calls.append("start")
+        self.anchors.append(self.get_run_anchor())
+
+    def set_dto(self, key: str, dto: Struct) -> None:
+        super().set_dto(key, dto)
+        self.calls.append(f"set {key}")
+
+    def get_dtos(self, key: str, dto_type: type[T]) -> list[T]:
+        self.calls.append(f"get {key}")
+        return super().get_dtos(key, dto_type)
+
+    def clear(self) -> None:
+        self.calls.append("clear")
+        super().clear()
+
+
+def test_each_run_is_frozen_in_the_cache_decided_from_it_and_cleared(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strategy.runner.StrategyCache", Told)
+    maker = Strategy(world)
+    Told.calls.clear()
+    Told.anchors.clear()
+    assert maker.run() is Reason.QUOTING
+    run = Told.calls[: Told.calls.index("clear") + 1]
+    assert run == [
+        "start", "set views",
+        "get views",  # threats
+        "get threats", "get views", "set signals",
+        "get threats", "get signals", "get views",  # planner
+        "clear",
+    ]  # fmt: skip
+    world.reference(flags=Flag.SUSPECT)
+    maker.run()
+    assert "set threats" in Told.calls
+    assert Told.calls.count("start") == Told.calls.count("clear") == len(Told.anchors)
+    assert len({anchor.run_id for anchor in Told.anchors}) == len(Told.anchors)
+    assert {(one.strategy_id, one.mode) for one in Told.anchors} == {("maker", PARAMS.mode)}
 
 
 # --- causes, rest, and that nothing changed ---------------------------------------------------
