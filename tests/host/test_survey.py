@@ -137,12 +137,21 @@ def test_how_far_a_reference_moved_is_by_the_seconds_of_the_wall_clock(namespace
     BNCacheWriter(feed, "BTCUSDT", clock=lambda: NOW_NS)
     samples, tag = feed.board("samples"), tag_of("binance", "BTCUSDT")
     samples.assign(0, tag, 0)
-    for second in (*range(30), *range(33, 61)):
-        wall_ns = WALL_NS + second * E9
-        samples.publish(0, (0, 0, 0, 1, 0, 0, 0, (60_000 - second) * E9, wall_ns))
-    for later_s, move in ((59, None), (60, -60), (63, -57), (64, None)):
-        (reference,) = Survey(namespace).take(NOW_NS, WALL_NS + later_s * E9).references
-        assert reference.move_1m_e9 == (None if move is None else move * E9)
+
+    def follow(*seconds):
+        for second in seconds:
+            wall_ns = WALL_NS + second * E9
+            samples.publish(0, (0, 0, 0, 1, 0, 0, 0, (60_000 - second) * E9, wall_ns))
+
+    def check(*moves):
+        for later_s, move in moves:
+            (reference,) = Survey(namespace).take(NOW_NS, WALL_NS + later_s * E9).references
+            assert reference.move_1m_e9 == (None if move is None else move * E9)
+
+    follow(*range(30), *range(34, 61))
+    check((59, None), (60, -60), (63, -57), (64, None))
+    follow(*range(61, 93))
+    check((92, -63), (93, None))
     feed.close()
 
 
