@@ -1,4 +1,5 @@
 import copy
+import time
 
 import numpy as np
 import pytest
@@ -212,6 +213,10 @@ def test_the_services_wall_clock_has_no_part_in_it(world, cache):
         world.now_ms = 20_000 + step
         world.writer.update_from_poll(answer(wall_ts_ms=wall_ms))
         assert cache.get_age_ms(world.now_ms + 3) == 3
+
+
+def test_the_clock_that_is_asked_is_the_monotonic_one(world):
+    assert BNCache.attach("BTCUSDT", namespace=world.namespace)._clock is time.monotonic_ns
 
 
 def test_a_snapshot_of_the_future_is_stale_and_one_that_just_came_is_new(world, cache):

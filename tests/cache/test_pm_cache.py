@@ -1,4 +1,5 @@
 import math
+import time
 
 import numpy as np
 import pytest
@@ -233,6 +234,10 @@ def test_a_snapshot_of_the_future_is_stale_and_one_that_just_came_is_new(world, 
     assert cache.get_age_ms(9_990) == -10
     assert cache.is_stale(9_990)
     assert cache.is_stale(9_990, threshold_ms=10**9)
+
+
+def test_the_clock_that_is_asked_is_the_monotonic_one(world, cache):
+    assert PMCache.attach(MARKET, namespace=world.namespace)._clock is time.monotonic_ns
 
 
 @pytest.mark.parametrize("now", [10, 10.0, math.nan, -math.inf])
