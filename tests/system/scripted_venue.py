@@ -84,6 +84,9 @@ class ScriptedSource:
 
     def __init__(self, *busy: bool) -> None:
         self.markets = [ScriptedMarket(n, is_busy=one) for n, one in enumerate(busy, 1)]
+        self._by_id = {
+            identity: market for market in self.markets for identity in (market.id, *market.tokens)
+        }
         self._due_ns = 0
 
     def start(self, wall_ns):
@@ -99,12 +102,12 @@ class ScriptedSource:
         return wall_ns
 
     def book(self, token):
-        found = (market for market in self.markets if token in market.tokens)
-        return next((market.book(token) for market in found), None)
+        market = self._by_id.get(token)
+        return market.book(token) if market is not None else None
 
     def market_by_id(self, identity):
-        found = (m for m in self.markets if identity in (m.id, *m.tokens))
-        return next((market.listing() for market in found), None)
+        market = self._by_id.get(identity)
+        return market.listing() if market is not None else None
 
     def market_by_slug(self, slug):
         return None
