@@ -71,7 +71,7 @@ class Slots:
         Its own old slot if nobody had it since, else one never used, else the longest free.
         """
         number = self._owned.get(tag)
-        if number is None or self._slots[number].is_taken or self._slots[number].tag != tag:
+        if number is None or self._slots[number].is_taken:
             number = self._next_free()
         if number is None:
             return None

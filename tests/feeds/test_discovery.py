@@ -270,11 +270,14 @@ def test_plain_tokens_are_looked_up_many_at_once_and_few_questions_are_under_way
 
 def test_one_market_that_cannot_be_read_does_not_hide_those_beside_it():
     world = World(families=(), tokens=("1", "2", "3"))
-    world.venue.tokens = {"1": [market("a", "1", "x")], "2": [GammaError("slug", "is 7")]}
-    assert world.at(0) == [("listed", "a")]
+    world.venue.tokens = {
+        "1": [market("a", "1", "x")], "2": [GammaError("slug", "is 7")],
+        "3": [market("c", "3", "z")],
+    }  # fmt: skip
+    assert world.at(0) == [("listed", "a"), ("listed", "c")]
     assert world.counts == {Counter.feeds_lookup_failed: 1}
-    world.venue.tokens |= {"2": [market("b", "2", "y")], "3": [market("c", "3", "z")]}
-    assert world.at(1) == [("listed", "b"), ("listed", "c")]
+    world.venue.tokens["2"] = [market("b", "2", "y")]
+    assert world.at(1) == [("listed", "b")]
 
 
 def test_a_look_up_that_fails_is_made_again_for_all_its_tokens():

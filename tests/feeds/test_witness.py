@@ -227,18 +227,28 @@ def test_a_budget_gives_nothing_while_many_books_wait_for_a_question():
     assert budget.take(2, E9)
 
 
-def test_without_budget_nothing_is_asked_and_what_was_asked_for_is_judged(world):
+def test_a_question_is_paid_for_once_however_often_its_answer_is_looked_for(world):
     one = world()
     one.budget = Budget(2, lambda: 0)
-    one.gate.clear()
 
     async def work(one):
-        await one.tick(11)
-        assert len(one.asked) == 2
-        one.budget.take(2, one.desk.now_ns)
-        one.gate.set()
-        await one.tick()
-        assert one.desk.top.proof == Proof.WITNESS, "its question had been paid for"
+        await one.tick(20)
+        ages_ms = []
+        for _ in range(60):
+            await one.tick()
+            ages_ms.append((one.desk.now_ns - one.desk.top.proven_ns) // MS)
+        assert max(ages_ms) <= 1_300
+
+    one.run(work)
+
+
+def test_without_budget_nothing_is_asked(world):
+    one = world()
+    one.budget = Budget(1, lambda: 0)
+
+    async def work(one):
+        await one.tick(50)
+        assert one.asked == []
 
     one.run(work)
 

@@ -162,6 +162,18 @@ class ScriptedVenue:
         done = control.do(Command(fault=fault, **words), time.monotonic_ns())
         return asyncio.run_coroutine_threadsafe(done, self._loop).result(10)
 
+    def cut_one(self):
+        """End the oldest connection of the market channel without a word; give its tokens."""
+        (channel,) = (one for one in self.server._channels if one.name == "polymarket")
+
+        async def cut():
+            client = channel.clients[0]
+            tokens = frozenset(channel._subscriptions[client].tokens)
+            client.abort()
+            return tokens
+
+        return asyncio.run_coroutine_threadsafe(cut(), self._loop).result(10)
+
     def urls(self):
         at = f"127.0.0.1:{self.server.port}/polymarket"
         return {
