@@ -12,6 +12,7 @@ import mmap
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -20,8 +21,9 @@ import numpy as np
 from bench import latency
 from bench.row import Row
 from cache import board, gate, pure_board
+from cache.bn_cache import BNCache, BNCacheWriter, bn_boards
 from cache.core import find
-from cache.layout import BBO, PAIR_BBO, BoardSpec, Record, place_boards, tag_of
+from cache.layout import BBO, FEATURES, PAIR_BBO, BoardSpec, Known, Record, place_boards, tag_of
 from cache.liveness import Liveness
 from cache.pm_cache import PMCache, PMCacheWriter, pm_boards
 from cache.segment import WriterSegment
@@ -118,27 +120,41 @@ def question() -> dict[str, Any]:
 
 
 def snapshot_rows() -> list[Row]:
-    """A fully decoded snapshot of a market, new each time; and the same one asked for again."""
+    """Fully decoded snapshots: new each time, and the same one asked for again."""
     namespace = f"bench-{uuid.uuid4().hex[:8]}"
-    segment = WriterSegment.create("feed.polymarket.0", pm_boards(), namespace=namespace)
+    pm_segment = WriterSegment.create("feed.polymarket.0", pm_boards(), namespace=namespace)
+    bn_segment = WriterSegment.create("feed.binance.0", bn_boards(), namespace=namespace)
     try:
         bbo = (510_000_000,) * 2 + (520_000_000,) * 2
-        PMCacheWriter(segment).update_from_ws(bbo, bbo, "0x" + "ab" * 32, "1" * 77, "2" * 77)
-        cache = PMCache.attach("0x" + "ab" * 32, namespace=namespace)
-        names = {
-            "publish": segment.board("pair_bbo").publish,
-            "values": example(PAIR_BBO),
-            "latest": cache.get_latest,
+        PMCacheWriter(pm_segment).update_from_ws(bbo, bbo, "0x" + "ab" * 32, "1" * 77, "2" * 77)
+        BNCacheWriter(bn_segment, "BTCUSDT")
+        derived = (*example(FEATURES)[:-2], 300, sum(Known))
+        bn_cache = BNCache.attach("BTCUSDT", namespace=namespace)
+        names: dict[str, Any] = {
+            "pm": PMCache.attach("0x" + "ab" * 32, namespace=namespace).get_latest,
+            "bn": bn_cache.get_latest,
+            "pair": partial(pm_segment.board("pair_bbo").publish, 0, example(PAIR_BBO)),
+            "top": partial(bn_segment.board("bbo").publish, 0, example(BBO)),
+            "derived": partial(bn_segment.board("features").publish, 0, derived),
         }
-        alone = timed("publish(0, values)", names)
-        renewed = timed("publish(0, values); latest()", names)
-        again = timed("latest()", names)
+        names["derived"]()
+        rows = []
+        for what, publish, read in (
+            ("PMBookSnapshot, new", "pair()", "pm()"),
+            ("BNSnapshot with features, of a new top", "top()", "bn()"),
+            ("BNSnapshot, of a new top and new features", "derived(); top()", "bn()"),
+            ("PMBookSnapshot, nothing new since", "pass", "pm()"),
+            ("BNSnapshot, nothing new since", "pass", "bn()"),
+        ):
+            value = timed(f"{publish}; {read}", names) - timed(publish, names)
+            rows.append(Row(f"fully decoded {what}", value, "ns", "<= 1000"))
+        snapshot, _ = bn_cache.get_latest()
+        if snapshot is None or snapshot.return_1s_e9 is None:
+            raise RuntimeError("the BNSnapshot is timed without features")
     finally:
-        segment.close(remove=True)
-    return [
-        Row("fully decoded snapshot of a market, new", renewed - alone, "ns", "<= 1000"),
-        Row("the same, nothing new since", again, "ns", ""),
-    ]
+        pm_segment.close(remove=True)
+        bn_segment.close(remove=True)
+    return rows
 
 
 def scan_rows(module: ModuleType, *, is_core: bool) -> list[Row]:

@@ -6,6 +6,7 @@ from typing import Any
 from cache.pure_board import Miss, Snapshot
 from cache.pure_board import Reader as Reader
 from cache.pure_board import Writer as Writer
+from cache.pure_board import picker as picker
 
 LAYOUT_HASH: int
 snapshot_types: dict[str, type[Snapshot]]

@@ -231,11 +231,82 @@ static int kind_init(Kind *kind, const LayoutRecord *layout)
     return kind->type ? 0 : -1;
 }
 
+/* --- picking ------------------------------------------------------------------------------- */
+
+/* What a picker takes: it is its `self`, as the bytes of this. */
+typedef struct {
+    Kind *kind;
+    Py_ssize_t count;
+    Attribute fields[];
+} Plan;
+
+static PyObject *pick(PyObject *self, PyObject *object)
+{
+    const Plan *plan = (Plan *)PyBytes_AS_STRING(self);
+    if (!is_snapshot(object) || ((Snapshot *)object)->kind != plan->kind)
+        return PyErr_Format(PyExc_TypeError, "a %s is picked from, not a %s",
+                            plan->kind->layout->name, Py_TYPE(object)->tp_name);
+    PyObject *found = PyTuple_New(plan->count);
+    for (Py_ssize_t i = 0; found && i < plan->count; i++) {
+        PyObject *item = element((char *)object + plan->fields[i].offset, plan->fields[i].kind);
+        if (!item)
+            Py_CLEAR(found);
+        else
+            PyTuple_SET_ITEM(found, i, item);
+    }
+    return found;
+}
+
+static PyMethodDef pick_method = {"pick", pick, METH_O, "The picked fields of a snapshot."};
+
+/* A function of a snapshot, made of a record's name and those of some of its numbers, in order. */
+static PyObject *picker(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    const char *record;
+    PyObject *names;
+    Kind *kind = kinds;
+    if (!PyArg_ParseTuple(args, "sO!", &record, &PyTuple_Type, &names))
+        return NULL;
+    while (kind < kinds + RECORD_COUNT && strcmp(kind->layout->name, record))
+        kind++;
+    if (kind == kinds + RECORD_COUNT)
+        return PyErr_Format(PyExc_ValueError, "there is no record %s", record);
+    Py_ssize_t count = PyTuple_GET_SIZE(names);
+    PyObject *self = PyBytes_FromStringAndSize(NULL, sizeof(Plan) + count * sizeof(Attribute));
+    if (!self)
+        return NULL;
+    Plan *plan = (Plan *)PyBytes_AS_STRING(self);
+    plan->kind = kind;
+    plan->count = count;
+    int32_t end = offsetof(Snapshot, words);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *name = Py_NewRef(PyTuple_GET_ITEM(names, i));
+        if (PyUnicode_CheckExact(name))
+            PyUnicode_InternInPlace(&name);
+        plan->fields[i] = *attribute_slot(kind, name);
+        Py_DECREF(name);
+        if (!plan->fields[i].name || plan->fields[i].offset < end) {
+            Py_DECREF(self);
+            return PyErr_Format(PyExc_ValueError, "%s has no number %R there", record,
+                                PyTuple_GET_ITEM(names, i));
+        }
+        end = plan->fields[i].offset + 1;
+    }
+    PyObject *made = PyCFunction_New(&pick_method, self);
+    Py_DECREF(self);
+    return made;
+}
+
+static PyMethodDef functions[] = {
+    {"picker", picker, METH_VARARGS, "A function that takes some numbers out of a snapshot."},
+    {NULL},
+};
+
 int snapshots_add(PyObject *module)
 {
     PyObject *types = PyDict_New();
     snapshot_base = (PyTypeObject *)PyType_FromSpec(&base_spec);
-    if (!types || !snapshot_base
+    if (!types || !snapshot_base || PyModule_AddFunctions(module, functions) < 0
         || PyModule_AddObjectRef(module, "Snapshot", (PyObject *)snapshot_base) < 0)
         return -1;
     for (int i = 0; i < RECORD_COUNT; i++)

@@ -18,7 +18,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from cache.bn_poll import Polled, read_poll
-from cache.board import Miss, Snapshot
+from cache.board import Miss, Snapshot, picker
 from cache.counters import Counter
 from cache.errors import SegmentMissing, UpdateRefused
 from cache.instruments import Directory, generation_for, listing
@@ -35,8 +35,7 @@ from cache.layout import (
 )
 from cache.refusals import check_text
 from cache.segment import ReaderSegment, WriterSegment
-from cache.snapshot_store import SnapshotStore
-from cache.snapshots import NS_PER_MS, Aged, BNSnapshot, MarketSnapshotMeta, unpacker
+from cache.snapshots import NS_PER_MS, Aged, BNSnapshot, MarketSnapshotMeta
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,21 +58,15 @@ _RETURN_1S, _RETURN_60S = int(Known.RETURN_1S), int(Known.RETURN_60S)
 _SHOCK_Z = int(Known.SHOCK_Z)
 _ALL = int(Known.RETURN_1S | Known.RETURN_5S | Known.RETURN_60S | Known.SHOCK_Z)
 
-_unpack_top = unpacker(
-    BBO, "incarnation", "recv_ns", "publish_ns", "venue_ts_ns", "flags",
+_pick_top = picker(
+    BBO, "recv_ns", "publish_ns", "venue_ts_ns", "flags",
     "bid_px_e9", "bid_qty_e9", "ask_px_e9", "ask_qty_e9",
-).unpack  # fmt: skip
-_unpack_features = unpacker(
+)  # fmt: skip
+_pick_features = picker(
     FEATURES, "incarnation", "batch", "publish_ns", "return_1s_e9", "return_60s_e9", "sigma_e9",
     "shock_z_e9", "sample_count", "known",
-).unpack  # fmt: skip
-
-
+)  # fmt: skip
 _Features = tuple[int, ...] | None
-
-
-def _decode_features(record: Snapshot, is_old: bool) -> _Features:
-    return None if is_old else _unpack_features(record.raw)
 
 
 class BNCache(Aged[BNSnapshot]):
@@ -93,23 +86,19 @@ class BNCache(Aged[BNSnapshot]):
         self.segment = segment
         self.symbol = symbol
         self._slot = slot
-        self._tag = tag = tag_of("binance", symbol)
+        self._tag = tag_of("binance", symbol)
         self._clock = clock
         boards = segment.places()
         self._samples = segment.board("samples") if "samples" in boards else None
         self._run: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-        tops = segment.board("bbo")
-        derived = SnapshotStore(segment.board("features"), slot, tag, decode=_decode_features)
+        tops, features = segment.board("bbo"), segment.board("features")
         self._words = tops.memory.cast("Q")
-        self._version, self._read, self._read_features = (
-            tops.version,
-            tops.read,
-            derived.read_latest,
-        )
+        self._version, self._read = tops.version, tops.read
+        self._features_version, self._features_read = features.version, features.read
         self._held: tuple[BNSnapshot | None, int] = (None, 0)
         self._incarnation = 0
-        self._top: Snapshot | Miss = Miss.NEVER
-        self._derived: _Features = None
+        self._features: _Features = None
+        self._features_seq = 0
 
     @classmethod
     def attach(cls, symbol: str, *, role: str = ROLE, namespace: str = "penstock") -> BNCache:
@@ -128,32 +117,48 @@ class BNCache(Aged[BNSnapshot]):
 
     def get_latest(self) -> tuple[BNSnapshot | None, int]:
         """The newest whole snapshot, or None, and the number of its top of book."""
+        slot, held = self._slot, self._held
         incarnation = self._words[_INCARNATION]
-        seq = self._version(self._slot)  # Before the read: what comes after is news.
-        held = self._held
-        is_same = seq == held[1] and incarnation == self._incarnation
-        top = self._top if is_same else self._read(self._slot, self._tag)
-        features, _ = self._read_features()
-        if is_same and features is self._derived:
+        seq = self._version(slot)  # Before the read: what comes after is news.
+        if (
+            seq == held[1]
+            and self._features_version(slot) == self._features_seq
+            and incarnation == self._incarnation
+        ):
             return held
-        if isinstance(top, Miss):
+        top = self._read(slot, self._tag)
+        if type(top) is Miss:  # An isinstance of an enum costs as much as two reads.
             if top is Miss.BUSY:
                 return held  # The last whole one, with its own number.
+            self._read_features(self._features_version(slot))
             held = (None, seq)
         else:
-            if features is not None and features[1] > top.batch:
+            features_seq = self._features_version(slot)
+            if features_seq != self._features_seq:
+                self._read_features(features_seq)
+            features = self._features
+            if features is not None and features[0] == incarnation and features[1] > top.batch:
                 top, features = self._read_again(top)
-            snapshot = _combine(self.symbol, top, features, is_old=top.incarnation != incarnation)
+            snapshot = _combine(self.symbol, top, features, top.incarnation != incarnation)
             held = (snapshot, top.version)
-        self._incarnation, self._top, self._derived, self._held = incarnation, top, features, held
+        self._incarnation, self._held = incarnation, held
         return held
+
+    def _read_features(self, seq: int) -> None:
+        """Take the features, of this number at least; those of before if the read stays BUSY."""
+        found = self._features_read(self._slot, self._tag)
+        if type(found) is not Miss:
+            self._features, self._features_seq = _pick_features(found), found.version
+        elif found is not Miss.BUSY:
+            self._features, self._features_seq = None, seq
 
     def _read_again(self, top: Snapshot) -> tuple[Snapshot, _Features]:
         """A top, and features that are not ahead of it; none where they always were."""
         for _ in range(_TRY_MAX):
             found = self._read(self._slot, self._tag)
-            top = found if isinstance(found, Snapshot) else top
-            features, _ = self._read_features()
+            top = found if type(found) is not Miss else top
+            self._read_features(self._features_version(self._slot))
+            features = self._features
             if features is None or features[1] <= top.batch:
                 return top, features
         return top, None
@@ -178,14 +183,14 @@ class BNCache(Aged[BNSnapshot]):
         return self._run
 
 
-def _combine(symbol: str, top: Snapshot, features: _Features, *, is_old: bool) -> BNSnapshot:
+def _combine(symbol: str, top: Snapshot, features: _Features, is_old: bool) -> BNSnapshot:
     """Make a snapshot; the features join if they are of the same writer and not left behind."""
-    (
-        incarnation, recv_ns, publish_ns, wall_ns, flags, bid, bid_qty, ask, ask_qty,
-    ) = _unpack_top(top.raw)  # fmt: skip
+    recv_ns, publish_ns, wall_ns, flags, bid, bid_qty, ask, ask_qty = _pick_top(top)
     return_1s = return_60s = sigma = shock_z = None
     count = 0
-    if features is not None and features[0] == incarnation:
+    if is_old:
+        flags |= _WARMUP
+    elif features is not None and features[0] == top.incarnation:
         _, _, made_ns, return_1s, return_60s, sigma, shock_z, count, known = features
         if publish_ns - made_ns > FEATURES_LAG_NS:
             known = count = 0
@@ -193,6 +198,8 @@ def _combine(symbol: str, top: Snapshot, features: _Features, *, is_old: bool) -
             return_1s = return_1s if known & _RETURN_1S else None
             return_60s = return_60s if known & _RETURN_60S else None
             shock_z = shock_z if known & _SHOCK_Z else None
+        if not count:
+            sigma = None
     return BNSnapshot(
         MarketSnapshotMeta(recv_ns, wall_ns or None, top.version, "BN"),
         symbol,
@@ -202,10 +209,10 @@ def _combine(symbol: str, top: Snapshot, features: _Features, *, is_old: bool) -
         ask_qty or None,
         return_1s,
         return_60s,
-        sigma if count else None,
+        sigma,
         shock_z,
         count,
-        flags | _WARMUP if is_old else flags,
+        flags,
     )
 
 

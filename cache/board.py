@@ -25,6 +25,8 @@ from cache.pure_board import RETRY_MAX as RETRY_MAX
 from cache.pure_board import Miss as Miss
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -176,4 +178,13 @@ if not TYPE_CHECKING:
 def snapshot_type(record: Record) -> type[Snapshot]:
     """The snapshot class of a record type; calling it with (raw, version) makes one."""
     found: type[Snapshot] = _twin.snapshot_types[record.name]
+    return found
+
+
+def picker(record: Record, *names: str) -> Callable[[Snapshot], tuple[int, ...]]:
+    """A function that takes some numbers out of a snapshot of that record, in its order, at once.
+
+    Raises ValueError where the record has no such number, or has it before the one named last.
+    """
+    found: Callable[[Snapshot], tuple[int, ...]] = _twin.picker(record.name, names)
     return found

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
-from cache.board import Miss, Snapshot
+from cache.board import Miss, Snapshot, picker
 from cache.counters import Counter
 from cache.errors import SegmentMissing, UpdateRefused
 from cache.instruments import Directory, Pair, generation_for, listing
@@ -29,7 +29,6 @@ from cache.snapshots import (
     MarketSnapshotMeta,
     PMBookSnapshot,
     PMBookTop,
-    unpacker,
 )
 
 if TYPE_CHECKING:
@@ -45,13 +44,13 @@ _WARMUP = int(Flag.WARMUP)
 _NO_SIDES = int(Flag.NO_BID | Flag.NO_ASK)
 _CROSSED = int(Flag.CROSSED)
 _DISTRUST = int(Flag.WARMUP | Flag.SUSPECT | Flag.CROSSED | Flag.RESYNC | Flag.NO_BID | Flag.NO_ASK)
-_unpack = unpacker(
+_pick = picker(
     PAIR_BBO,
     "recv_ns", "venue_ts_ns", "flags",
     "yes_bid_px_e9", "yes_bid_qty_e9", "yes_ask_px_e9", "yes_ask_qty_e9",
     "no_bid_px_e9", "no_bid_qty_e9", "no_ask_px_e9", "no_ask_qty_e9",
     "last_px_e9", "tick_e9", "yes_flags", "no_flags",
-).unpack  # fmt: skip
+)  # fmt: skip
 
 
 def _part_top(bid: int, bid_qty: int, ask: int, ask_qty: int, *, flags: int) -> PMBookTop | None:
@@ -66,7 +65,7 @@ def _decoder(market_id: str, yes_id: str, no_id: str) -> Callable[[Snapshot, boo
         (
             recv_ns, venue_ts_ns, flags, yes_bid, yes_bid_qty, yes_ask, yes_ask_qty,
             no_bid, no_bid_qty, no_ask, no_ask_qty, last_px, tick, yes_flags, no_flags,
-        ) = _unpack(record.raw)  # fmt: skip
+        ) = _pick(record)  # fmt: skip
         # Written out for both tops: this is the cost of a read.
         if yes_bid and yes_ask:
             yes: PMBookTop | None = PMBookTop(yes_bid, yes_bid_qty, yes_ask, yes_ask_qty)

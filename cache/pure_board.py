@@ -13,7 +13,7 @@ import mmap
 import struct
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from cache.errors import BoardError
 from cache.layout import RECORDS, STAMP_COUNT, BoardPlace, Field, Record
@@ -22,6 +22,7 @@ RETRY_MAX = 64
 """A read that was overtaken this often gives up with BUSY."""
 
 
+@final
 class Miss(IntEnum):
     """Why a read has no record to give."""
 
@@ -78,6 +79,25 @@ def _snapshot_type(record: Record) -> type[Snapshot]:
 
 
 snapshot_types = {record.name: _snapshot_type(record) for record in RECORDS}
+
+
+def picker(record: str, names: tuple[str, ...], /) -> Callable[[Snapshot], tuple[int, ...]]:
+    """Make a function that takes the named numbers, in the record's order, out of a snapshot."""
+    kind, wanted, code = snapshot_types[record], list(names), "<"
+    for field in kind.record.fields:
+        is_wanted = wanted[:1] == [field.name] and field.is_number and field.count == 1
+        code += field.code if is_wanted else f"{field.size}x"
+        del wanted[:is_wanted]
+    if wanted:
+        raise ValueError(f"{record} has no number {wanted[0]!r} there")
+    unpack = struct.Struct(code).unpack
+
+    def pick(snapshot: Snapshot) -> tuple[int, ...]:
+        if type(snapshot) is not kind:
+            raise TypeError(f"a {record} is picked from, not a {type(snapshot).__name__}")
+        return unpack(snapshot.raw)
+
+    return pick
 
 
 class _Bytes:

@@ -11,13 +11,12 @@ trusted is for the gate to say.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct
 
-from cache.layout import E9, Record
+from cache.layout import E9
 
 NS_PER_MS = 1_000_000
 LATE_MS = 1_000
@@ -165,12 +164,6 @@ class BNSnapshot(Struct, frozen=True, gc=False):
         if self.best_bid_px_e9 is None or self.best_ask_px_e9 is None:
             return None
         return (self.best_bid_px_e9 + self.best_ask_px_e9) // 2
-
-
-def unpacker(record: Record, *names: str) -> struct.Struct:
-    """The struct that takes the named fields out of a record's bytes, in the record's order."""
-    codes = (field.code if field.name in names else f"{field.size}x" for field in record.fields)
-    return struct.Struct("<" + "".join(codes))
 
 
 def age_ms(meta: MarketSnapshotMeta, now_ms: int, clock: Callable[[], int]) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from cache.layout import place_boards
 from host.log import get_log
 from host.process import begin, claim, guarded, run_async
 from host.venue_clock import is_replayed
@@ -30,7 +31,6 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("venue", choices=VENUES)
     parser.add_argument("--config", help="a file laid over the shipped penstock.toml")
-    parser.add_argument("--shard", type=int, choices=(0,), default=0, help="there is one so far")
     return parser
 
 
@@ -38,7 +38,11 @@ def _run_polymarket(config_path: str | None) -> int:
     from feeds import polymarket  # here: a feed loads no module of the other to restart
 
     config = begin(polymarket.ROLE, config_path)
-    segment = claim(config, polymarket.ROLE, polymarket.boards(config.feeds.polymarket))
+    settings = config.feeds.polymarket
+    specs = polymarket.boards(settings)
+    segment = claim(config, polymarket.ROLE, specs)
+    bytes_reserved = place_boards(specs)[1]
+    log.info("memory_reserved", bytes=bytes_reserved, market_slots=settings.market_slots)
     return run_async(segment, polymarket.serve(segment, config), config)
 
 

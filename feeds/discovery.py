@@ -34,6 +34,12 @@ RETRY_MAX_S = 10.0
 PLAIN_AFTER_COUNT = 3
 """After so many look-ups in vain a plain token is listed without metadata."""
 
+TOKENS_MAX = 50
+"""Plain tokens of one look-up: its answer has at most 100 markets, its address some 5 KB."""
+
+TOKEN_QUESTIONS_MAX = 4
+"""Look-ups of plain tokens under way at once."""
+
 log = get_log("feeds")
 
 
@@ -100,6 +106,7 @@ class Resolver:
         self._wall = wall
         self._wanted = {token: _Wanted(token) for token in settings.tokens}
         self._listed: dict[str, MarketInfo] = {}
+        self._token_question_count = 0
 
     async def run(self) -> None:
         """List and release until cancelled; raises only what the listener raised."""
@@ -119,7 +126,7 @@ class Resolver:
                     self._wanted[window.slug] = wanted
                     if (known := self._known.pop(window.slug, None)) is not None:
                         self._list(wanted, known)
-        questions = []
+        questions, tokens = [], []
         for name, wanted in list(self._wanted.items()):
             if wanted.end_s and now_s >= wanted.end_s + settings.linger_s:
                 del self._wanted[name]
@@ -127,12 +134,16 @@ class Resolver:
                     self._release(wanted.market)
             elif not (wanted.is_found or wanted.is_asking) and now_s >= wanted.next_s:
                 if not wanted.end_s:
-                    questions.append(self._ask_token(wanted))
+                    tokens.append(wanted)
                 elif now_s < wanted.end_s:
                     questions.append(self._ask_window(wanted))
-                else:
-                    continue
+                    wanted.is_asking = True
+        while tokens and self._token_question_count < TOKEN_QUESTIONS_MAX:
+            asked, tokens = tokens[:TOKENS_MAX], tokens[TOKENS_MAX:]
+            for wanted in asked:
                 wanted.is_asking = True
+            self._token_question_count += 1
+            questions.append(self._ask_tokens(asked))
         return questions
 
     async def _ask_window(self, wanted: _Wanted) -> None:
@@ -149,26 +160,38 @@ class Resolver:
             market = None
         self._answered(wanted, market)
 
-    async def _ask_token(self, wanted: _Wanted) -> None:
-        token, market = wanted.name, None
+    async def _ask_tokens(self, asked: list[_Wanted]) -> None:
+        found: dict[str, MarketInfo] = {}
+        error: Exception | None = None
         try:
-            for found in await self._client.markets_of([token]):
-                if isinstance(found, GammaError):
-                    raise found
-                if token in found.token_ids:
-                    market = found
-            if market is None:
-                self._counters.add(Counter.feeds_lookup_empty)
+            for market in await self._client.markets_of([wanted.name for wanted in asked]):
+                if isinstance(market, GammaError):
+                    error = market
+                else:
+                    found |= dict.fromkeys(market.token_ids, market)
+        except (LookupFailed, GammaError) as failed:
+            error = failed
+        missing = [wanted for wanted in asked if wanted.name not in found]
+        if error is not None:
+            self._failed(missing[0] if missing else asked[0], error)
+        else:
+            self._counters.add(Counter.feeds_lookup_empty, len(missing))
+        for wanted in asked:
+            market_found = found.get(wanted.name)
+            if market_found is None and wanted.attempt + 1 >= PLAIN_AFTER_COUNT:
+                market_found = await self._ask_listing(wanted)
+            self._answered(wanted, market_found)
+        self._token_question_count -= 1
+
+    async def _ask_listing(self, wanted: _Wanted) -> MarketInfo | None:
+        try:
+            market = await self._client.listing(wanted.name)
         except (LookupFailed, GammaError) as error:
             self._failed(wanted, error)
-        try:
-            if market is None and wanted.attempt + 1 >= PLAIN_AFTER_COUNT:
-                market = await self._client.listing(token)
-                if market is not None:
-                    log.warning("market_without_metadata", token=token, market=market.condition_id)
-        except (LookupFailed, GammaError) as error:
-            self._failed(wanted, error)
-        self._answered(wanted, market)
+            return None
+        if market is not None:
+            log.warning("market_without_metadata", token=wanted.name, market=market.condition_id)
+        return market
 
     def _failed(self, wanted: _Wanted, error: Exception) -> None:
         self._counters.add(Counter.feeds_lookup_failed)

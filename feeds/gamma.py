@@ -64,6 +64,8 @@ class GammaClient:
     async def markets_of(self, tokens: Sequence[str]) -> list[MarketInfo | GammaError]:
         """Look up the markets of some tokens; those Gamma does not know are left out."""
         query = [("clob_token_ids", token) for token in tokens]
+        if len(tokens) > 1:  # Without it the answer may be cut.
+            query.append(("limit", str(len(tokens))))
         body = await self._ask(f"{self._gamma_url}/markets", query)
         return [] if body is None else parse_markets(body)
 

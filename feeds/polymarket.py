@@ -1,22 +1,23 @@
-"""The Polymarket feed: one connection to the market channel, its markets, their slots and timers.
+"""The Polymarket feed: its markets, their slots, and the connections that carry them.
 
-It ties together the session (`feeds/session.py`), the markets the resolver lists
-(`feeds/discovery.py`), their slots (`feeds/subscriptions.py`) and the channel that publishes them
-(`feeds/market_channel.py`), and it does what needs a clock: held batches expire, depth and mids are
-published, whole books are asked for again where state may have been lost or a market has been
-silent for long. The venue numbers nothing and may serve PONG without data: silent markets are
-witnessed over REST (`feeds/witness.py`), those in doubt need a new whole book, and where none comes
-and nothing else flows, the connection is made anew.
+It ties together the markets that the resolver lists (`feeds/discovery.py`), their slots
+(`feeds/subscriptions.py`) and the lanes that carry and publish them (`feeds/market_lane.py`): one
+as a rule, and another one whenever all are full, for the venue sends no first books to a connection
+with too many tokens. A market stays on the lane that it was put on.
 
-Invariants: nothing is sent before the first subscription, PING neither; a market has left the wire
-and the directory before its slot is given away; the bell is rung once a burst, after publishing.
+What readers are told of the link holds for every lane: it is the time of the lane that was read
+longest ago. A lane that is silent for long beside others that are not is made anew.
+
+Invariants: a market has left the wire and the directory before its slot is given away; no lane
+carries more tokens than the configuration allows.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from cache.board import Miss, Snapshot
@@ -35,34 +36,23 @@ from cache.segment import WriterSegment
 from feeds.discovery import DiscoverySettings, Resolver
 from feeds.gamma import GammaClient
 from feeds.gamma_wire import MarketInfo
-from feeds.market_channel import MarketChannel
+from feeds.market_lane import LaneTerms, MarketLane
 from feeds.pair import Boards, Pair
-from feeds.polymarket_wire import subscribe_first, subscribe_more, unsubscribe
 from feeds.proxy import ReferenceProxy
 from feeds.rest_books import RestBooks
-from feeds.session import Keepalive, Send, Session
-from feeds.subscriptions import BookRequests, Slots, instrument_values, recall_window
+from feeds.subscriptions import Slots, instrument_values, recall_window
 from feeds.twap import SettlementFeed, SettlementSettings
-from feeds.witness import Witness
-from host.clock import NS_PER_MS, NS_PER_S, monotonic_ns, wall_ns
+from feeds.witness import Budget, Witness
+from host.clock import NS_PER_S, monotonic_ns, wall_ns
 from host.idle import until_next
 from host.log import get_log
 from host.settings import BookStore, Config
 from host.settings import PolymarketFeed as Settings
 
 ROLE: Final = "feed.polymarket.0"
-PAIRS_MAX: Final = 250
-"""The venue sends no first books on a connection of more than 500 tokens."""
-
-KEEPALIVE: Final = Keepalive(lambda number: "PING", interval_s=10.0, stale_s=30.0, ping_s=0.5)
-"""Text PING as the venue wants it; pings of the protocol prove the link of a quiet connection."""
 TICK_MS: Final = 100
-MIDS_EVERY: Final = 10
-CERTIFY_EVERY: Final = 3
-"""One market's hashes are checked every so many ticks; it costs some tenths of a millisecond."""
-
-SILENCE_NS: Final = 2 * NS_PER_S
-"""Hashes are not checked again and again while the venue says nothing for so long."""
+SILENT_BESIDE_NS: Final = 2 * NS_PER_S
+"""A lane that was not read for so much longer than another is dead: pings are answered sooner."""
 
 log = get_log("feeds")
 
@@ -80,17 +70,6 @@ def boards(settings: Settings) -> tuple[BoardSpec, ...]:
     )
 
 
-@dataclass(slots=True)
-class _Timer:
-    """A timer that is set at most once at a time."""
-
-    handle: asyncio.TimerHandle | None = None
-
-    def cancel(self) -> None:
-        if self.handle is not None:
-            self.handle.cancel()
-
-
 class PolymarketFeed:
     """The heart of the process `feeds polymarket`; belongs to its event loop."""
 
@@ -101,14 +80,15 @@ class PolymarketFeed:
         settings: Settings,
         *,
         settlement: SettlementFeed | None = None,
-        witness: Witness | None = None,
+        make_witness: Callable[[], Witness] | None = None,
         book_store: BookStore | None = None,
     ) -> None:
+        """`make_witness` makes the witness of each lane."""
         self._segment = segment
         self._counters = segment.counters
         self._settings = settings
         self._settlement = settlement
-        self._witness = witness
+        self._make_witness = make_witness
         self._instruments = segment.board("instruments")
         self._boards = Boards(
             pair_bbo=segment.board("pair_bbo"),
@@ -122,16 +102,14 @@ class PolymarketFeed:
         quiet_s = settings.quiet_s
         if book_store is not None:
             quiet_s = min(quiet_s, book_store.hard_stale_ms / 1e3)
-        self._requests = BookRequests(int(quiet_s * NS_PER_S))
-        self.session = Session(ws_url, self, KEEPALIVE, segment.counters, name="polymarket")
-        hold_ns = settings.hold_ms * NS_PER_MS
-        self.channel = MarketChannel(segment.counters, self.session.answered, hold_ns=hold_ns)
-        self.on_frame = self.channel.on_frame  # a call less for every frame
-        self._is_subscribed = False
-        self._frame_ns = 0
-        """When a frame came last; a pong is none."""
-        self._holds = _Timer()
-        self._depths = _Timer()
+        quiet_ns = int(quiet_s * NS_PER_S)
+        self._terms = LaneTerms(segment, ws_url, settings, quiet_ns, self._on_proof)
+        self._group: asyncio.TaskGroup | None = None
+        self._carriers: dict[str, MarketLane] = {}
+        """By condition id, the lane that carries a market."""
+        self.lanes: list[MarketLane] = []
+        self._slowest = self._add_lane()
+        """The lane whose last read is what readers are told."""
         self.recalled: dict[str, MarketInfo] = {}
         """By slug, the windows that the last incarnation listed, as far as memory says all."""
         for slot in range(settings.market_slots):
@@ -149,28 +127,72 @@ class PolymarketFeed:
             self.recalled[market.slug] = replace(market, tick_e9=top.tick_e9 or market.tick_e9)
 
     async def run(self) -> None:
-        """Keep the connection and the timers going until cancelled."""
+        """Keep the lanes and the clock going until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.session.run())
+                self._group = group
+                for lane in self.lanes:
+                    group.create_task(lane.run())
                 group.create_task(self._tick_forever())
-                if self._witness is not None:
-                    group.create_task(self._witness.run())
         finally:
-            self._holds.cancel()
-            self._depths.cancel()
-            self.channel.on_down()
-            self._segment.ring()
+            self._group = None
+
+    # --- lanes ----------------------------------------------------------------------------------
+
+    def _add_lane(self) -> MarketLane:
+        witness = self._make_witness() if self._make_witness is not None else None
+        lane = MarketLane(self._terms, len(self.lanes), witness)
+        self.lanes.append(lane)
+        if self._group is not None:
+            self._group.create_task(lane.run())
+        return lane
+
+    def _lane_with_room(self) -> MarketLane:
+        pairs_max = self._settings.connection_tokens_max // 2
+        for lane in self.lanes:
+            if len(lane.channel.pairs) < pairs_max:
+                return lane
+        return self._add_lane()
+
+    def _on_proof(self, lane: MarketLane) -> None:
+        """Tell readers when the lane that was read longest ago was read."""
+        if len(self.lanes) > 1:
+            if lane is not self._slowest and self._slowest.is_proving:
+                return
+            proving = (one for one in self.lanes if one.is_proving)
+            lane = self._slowest = min(proving, key=_read_ns, default=lane)
+        self._segment.set_link(lane.session.read_ns)
+
+    def _cut_silent(self) -> None:
+        """Make the lanes anew that were not read for long while others were."""
+        proving = [lane for lane in self.lanes if lane.is_proving]
+        newest_ns = max(map(_read_ns, proving), default=0)
+        for lane in proving:
+            if newest_ns - _read_ns(lane) > SILENT_BESIDE_NS:
+                self._counters.add(Counter.feeds_session_silent)
+                lane.session.reconnect("silent beside other connections")
+
+    async def _tick_forever(self) -> None:
+        count = 0
+        while True:
+            await until_next(TICK_MS)
+            count += 1
+            lanes, wall_now_ns = self.lanes, wall_ns()
+            first = count % len(lanes)
+            for lane in lanes[first:] + lanes[:first]:
+                lane.tick(count, wall_now_ns)
+                if len(lanes) > 1:
+                    await asyncio.sleep(0)  # Frames come before the next one.
+            if len(lanes) > 1:
+                self._cut_silent()
 
     # --- markets (discovery.Listener) -----------------------------------------------------------
 
     def on_listed(self, market: MarketInfo) -> None:
         """Give a market its slots, list it and subscribe to it."""
-        if market.condition_id in self.channel.pairs:
+        if market.condition_id in self._carriers:
             return
-        found = None
-        if len(self.channel.pairs) < PAIRS_MAX:
-            found = self._slots.take(tag_of("polymarket", market.condition_id))
+        found = self._slots.take(tag_of("polymarket", market.condition_id))
         if found is None:
             self._counters.add(Counter.feeds_markets_refused)
             log.error("market_refused", slug=market.slug, market_slots=self._settings.market_slots)
@@ -179,25 +201,25 @@ class PolymarketFeed:
         pair = Pair(market, slot, generation, self._boards)
         for index, tag in enumerate(pair.token_tags):
             self._instruments.assign(2 * slot + index, tag, generation)
-        self.channel.add(pair)
+        lane = self._carriers[market.condition_id] = self._lane_with_room()
+        lane.add(pair)
         self._list(pair, is_listed=True)
         if self._settlement is not None:
             self._settlement.listed(market, slot, generation)
         self._counters.add(Counter.feeds_markets_listed)
         self._segment.bump_epoch()
         self._segment.ring()
-        self._subscribe([pair])
+        lane.subscribe([pair])
 
     def on_released(self, condition_id: str) -> None:
         """Take a market off the wire, out of the directory, and its slots back."""
-        pair = self.channel.remove(condition_id)
+        lane = self._carriers.pop(condition_id, None)
+        pair = lane.remove(condition_id) if lane is not None else None
         if pair is None:
             return  # it was refused
-        self._send(unsubscribe(_tokens([pair])))
         if self._settlement is not None:
             self._settlement.released(condition_id)
         self._list(pair, is_listed=False)
-        self._requests.forget(pair)
         self._slots.release(pair.slot)
         self._counters.add(Counter.feeds_markets_released)
         self._segment.bump_epoch()
@@ -210,125 +232,9 @@ class PolymarketFeed:
             values = instrument_values(pair.market, index, pair.slot, is_listed=is_listed)
             self._instruments.publish(2 * pair.slot + index, (*prefix, *values))
 
-    def _subscribe(self, pairs: list[Pair]) -> bool:
-        """Ask for these markets; the first message of a connection has a form of its own."""
-        if not self.session.is_connected or not pairs:
-            return False
-        if self._is_subscribed:
-            self._send(subscribe_more(_tokens(pairs)))
-        else:
-            self.session.send(subscribe_first(_tokens(pairs)))
-            self._is_subscribed = True
-            self.session.arm_keepalive()
-        now_ns = monotonic_ns()
-        for pair in pairs:
-            pair.on_subscribed()
-            self._requests.asked(pair, now_ns)
-        return True
 
-    def _send(self, text: str) -> None:
-        if self._is_subscribed:
-            self.session.send(text)
-
-    # --- the connection (session.Handler) -------------------------------------------------------
-
-    def on_connected(self, send: Send) -> bool:
-        self._is_subscribed = False
-        return self._subscribe(list(self.channel.pairs.values()))
-
-    def on_rejected(self, recv_ns: int) -> None:
-        self.channel.lose_all()
-
-    def on_burst(self) -> None:
-        session = self.session
-        self._frame_ns = session.read_ns
-        if not session.is_behind:
-            self._segment.set_link(session.read_ns)
-        if self.channel.end_burst():
-            self._segment.ring()
-            if self._depths.handle is None:
-                self._depths.handle = self._later(
-                    self._settings.depth_interval_ms, self._flush_depth
-                )
-        if self.channel.held and self._holds.handle is None:
-            self._holds.handle = self._later(self._settings.hold_ms, self._expire)
-
-    def on_stalled(self) -> None:
-        self.channel.on_behind(True)
-        self._segment.ring()
-
-    def on_caught_up(self) -> None:
-        self.channel.on_behind(False)
-        self._segment.ring()
-
-    def on_disconnected(self, reason: str) -> None:
-        self._is_subscribed = False
-        self.channel.on_down()
-        if self._witness is not None:
-            self._witness.on_disconnected()
-        self._segment.ring()
-
-    # --- the clock ------------------------------------------------------------------------------
-
-    def _later(self, delay_ms: int, call: Callable[[], None]) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(delay_ms / 1e3, call)
-
-    def _expire(self) -> None:
-        self._holds.handle = None
-        if self.channel.expire(monotonic_ns()):
-            self.on_burst()
-        elif self.channel.held:
-            self._holds.handle = self._later(1, self._expire)
-
-    def _flush_depth(self) -> None:
-        self._depths.handle = None
-        if self.channel.flush_depth():
-            self._segment.ring()
-
-    async def _tick_forever(self) -> None:
-        count = 0
-        while True:
-            await until_next(TICK_MS)
-            count += 1
-            self.tick(count, wall_ns())
-
-    def tick(self, count: int, wall_now_ns: int) -> None:
-        """Do what is due at the `count`-th tick."""
-        now_ns = monotonic_ns()
-        if count % MIDS_EVERY == 0:
-            self.channel.publish_mids()
-        if self.session.is_behind:
-            return
-        read_ns = self.session.read_ns
-        if read_ns:
-            self._segment.set_link(read_ns)  # A pong is no frame.
-        if count % CERTIFY_EVERY == 0 and now_ns - self._frame_ns < SILENCE_NS:
-            self.channel.certify_next(now_ns)
-        if self._is_subscribed:
-            self._ask_for_books(now_ns, wall_now_ns)
-            if self._witness is not None:
-                pairs = self.channel.pairs.values()
-                self._witness.tick(pairs, read_ns=read_ns, wall_ns=wall_now_ns)
-
-    def _ask_for_books(self, now_ns: int, wall_now_ns: int) -> None:
-        """Ask again for the whole books of markets in doubt: by leaving and joining them."""
-        wanted, is_hopeless = self._requests.due(
-            self.channel.pairs.values(),
-            now_ns=now_ns,
-            wall_ns=wall_now_ns,
-            flow_ns=self.channel.flow_ns,
-        )
-        if is_hopeless:
-            self.session.reconnect("whole books do not come")
-        elif wanted:
-            self._counters.add(Counter.feeds_books_requested, len(wanted))
-            log.warning("books_requested", markets=",".join(p.market.slug for p in wanted))
-            self._send(unsubscribe(_tokens(wanted)))
-            self._send(subscribe_more(_tokens(wanted)))
-
-
-def _tokens(pairs: list[Pair]) -> list[str]:
-    return [token for pair in pairs for token in pair.market.token_ids if token]
+def _read_ns(lane: MarketLane) -> int:
+    return lane.session.read_ns
 
 
 async def serve(segment: WriterSegment, config: Config) -> None:
@@ -339,13 +245,16 @@ async def serve(segment: WriterSegment, config: Config) -> None:
     settlement = SettlementFeed(segment, gamma, _settlement_settings(config))
     book_timeout_s = config.md_cache.refresh_timeout_ms / 1e3
     books = RestBooks(venue.clob_url, segment.counters, timeout_s=book_timeout_s)
-    witness = Witness(config.md_cache, books.refresh, segment.counters, ring=segment.ring)
+    budget = Budget(settings.witness_books_per_s, lambda: books.waiting_count)
+    make_witness = partial(
+        Witness, config.md_cache, books.refresh, segment.counters, ring=segment.ring, budget=budget
+    )
     feed = PolymarketFeed(
         segment,
         venue.ws_url,
         settings,
         settlement=settlement,
-        witness=witness,
+        make_witness=make_witness,
         book_store=config.book_store,
     )
     wanted = DiscoverySettings(

@@ -5,9 +5,9 @@ that it lacks. What is wanted within a few milliseconds goes into one `POST /boo
 venue counts questions, not tokens. A question goes on a thread (`feeds/fetch.py`); its books are
 read a few at a time, so that frames are not held up.
 
-The invariant: at most `QUESTIONS_MAX` questions are under way, whatever is wanted, and whoever
-wants a book hears something: the book, that there is none, or why nobody knows. It does not repeat
-a question; the cache does.
+The invariant: at most `QUESTIONS_MAX` questions are under way, and one begins `GAP_S` after the
+other at the soonest, whatever is wanted; and whoever wants a book hears something: the book, that
+there is none, or why nobody knows. It does not repeat a question; the cache does.
 """
 
 from __future__ import annotations
@@ -15,19 +15,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from itertools import islice
 from typing import Final
 
 from cache.counters import Counter, CounterWriter
 from cache.md_entry import MDBook, MDRefreshError
 from feeds.fetch import FetchFailed, fetch_aside
-from feeds.rest_books_wire import BOOKS_MAX, RestBook, books_question, parse_books, read_book
+from feeds.rest_books_wire import RestBook, books_question, parse_books, read_book
 
 GATHER_S: Final = 0.005
 """For so long symbols are gathered into one question."""
 
 QUESTIONS_MAX: Final = 2
-"""The venue allows 50 a second; one that does not answer must not pile up threads."""
+"""One that does not answer must not pile up threads."""
+
+GAP_S: Final = 0.04
+"""Half of what the venue allows: 500 in ten seconds."""
+
+ASKED_MAX: Final = 100
+"""Tokens of one question. The venue takes 500; but an answer has to fit `fetch.BODY_BYTES_MAX`,
+and a deep book has 30 KB."""
 
 READ_COUNT: Final = 8
 """So many books are read before the loop is asked for frames: half a millisecond."""
@@ -53,15 +59,21 @@ class RestBooks:
         self._post = post
         self._wanted: dict[str, _Answers] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._next_s = 0.0
+        """When the next question may begin, by the loop's clock."""
         self._questions: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting_count(self) -> int:
+        """How many tokens wait for a question."""
+        return len(self._wanted)
 
     async def refresh(self, symbol: str, depth: int) -> MDBook | None:
         """Get the book of a token; None where the venue has none. Raises MDRefreshError."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[RestBook | None] = loop.create_future()
         self._wanted.setdefault(symbol, []).append(answer)
-        if self._timer is None:
-            self._timer = loop.call_later(GATHER_S, self._send)
+        self._send_soon()
         told = await answer
         return None if told is None else read_book(told, depth)
 
@@ -75,19 +87,29 @@ class RestBooks:
         if self._questions:
             await asyncio.wait(self._questions)
 
+    def _send_soon(self) -> None:
+        """Have what is wanted sent; what finds no room now is sent when a question ends."""
+        if self._timer is None and len(self._questions) < QUESTIONS_MAX:
+            loop = asyncio.get_running_loop()
+            at_s = max(loop.time() + GATHER_S, self._next_s)
+            self._timer = loop.call_at(at_s, self._send)
+
     def _send(self) -> None:
-        """Send what is wanted; what finds no room is sent when a question ends."""
+        """Begin one question."""
         self._timer = None
-        while self._wanted and len(self._questions) < QUESTIONS_MAX:
-            taken: dict[str, _Answers] = {}
-            for symbol in list(islice(self._wanted, BOOKS_MAX)):
-                waiting = [answer for answer in self._wanted.pop(symbol) if not answer.done()]
-                if waiting:  # else whoever wanted it has given up
-                    taken[symbol] = waiting
-            if taken:
-                question = asyncio.create_task(self._ask(taken), name="books")
-                self._questions.add(question)
-                question.add_done_callback(partial(self._ended, taken))
+        taken: dict[str, _Answers] = {}
+        while self._wanted and len(taken) < ASKED_MAX:
+            symbol = next(iter(self._wanted))
+            waiting = [answer for answer in self._wanted.pop(symbol) if not answer.done()]
+            if waiting:  # else whoever wanted it has given up
+                taken[symbol] = waiting
+        if taken:
+            self._next_s = asyncio.get_running_loop().time() + GAP_S
+            question = asyncio.create_task(self._ask(taken), name="books")
+            self._questions.add(question)
+            question.add_done_callback(partial(self._ended, taken))
+        if self._wanted:
+            self._send_soon()
 
     async def _ask(self, taken: dict[str, _Answers]) -> None:
         self._counters.add(Counter.feeds_witness_asked)
@@ -110,5 +132,5 @@ class RestBooks:
             for answer in answers:
                 if fault is not None and not answer.done():
                     answer.set_exception(fault)
-        if self._timer is None:
-            self._send()
+        if self._wanted:
+            self._send_soon()

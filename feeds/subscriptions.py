@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from cache.board import Snapshot
 from cache.layout import INSTRUMENT, SettlementType, next_generation, tag_of
@@ -51,39 +52,58 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self._slots = [_Slot() for _ in range(count)]
+        self._owned: dict[int, int] = {}
+        """By tag, the slot that was its last."""
+        self._free = [(False, 0, number) for number in range(count)]
+        """A heap: never used first, then the longest free. It may name slots that are not free."""
         self._release_count = 0
 
     def recall(self, slot: int, tag: int, generation: int) -> None:
         """Say what a predecessor left in a slot."""
         self._slots[slot].tag = tag
         self._slots[slot].generation = generation
+        self._owned[tag] = slot
+        heappush(self._free, self._rank(slot))
 
     def take(self, tag: int) -> tuple[int, int] | None:
         """Give a market its slot and generation; None when all are taken.
 
         Its own old slot if nobody had it since, else one never used, else the longest free.
         """
-        free = [number for number, slot in enumerate(self._slots) if not slot.is_taken]
-        if not free:
+        number = self._owned.get(tag)
+        if number is None or self._slots[number].is_taken:
+            number = self._next_free()
+        if number is None:
             return None
-
-        def rank(number: int) -> tuple[bool, bool, int]:
-            slot = self._slots[number]
-            return slot.tag != tag, slot.tag != 0, slot.released_at
-
-        number = min(free, key=rank)
         slot = self._slots[number]
         if slot.tag not in (0, tag):
             slot.generation = next_generation(slot.generation)
+            if self._owned.get(slot.tag) == number:
+                del self._owned[slot.tag]
+        self._owned[tag] = number
         slot.tag = tag
         slot.is_taken = True
         return number, slot.generation
+
+    def _rank(self, number: int) -> tuple[bool, int, int]:
+        slot = self._slots[number]
+        return slot.tag != 0, slot.released_at, number
+
+    def _next_free(self) -> int | None:
+        while self._free:
+            rank = heappop(self._free)
+            number = rank[-1]
+            # Else it was taken, or used, since it was put there; it stands there anew.
+            if not self._slots[number].is_taken and rank == self._rank(number):
+                return number
+        return None
 
     def release(self, number: int) -> None:
         """Take a slot back; it keeps its tag until it is given away."""
         self._release_count += 1
         self._slots[number].is_taken = False
         self._slots[number].released_at = self._release_count
+        heappush(self._free, self._rank(number))
 
     def taken(self) -> Iterator[int]:
         """Yield the numbers of the slots that are taken."""

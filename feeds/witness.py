@@ -7,9 +7,10 @@ only a book that differs twice, with no frame of the market between, is called f
 whole books are asked for again over the WebSocket. An answer that is older than the book, or the
 ghost that the venue shows for some books (bid 0.01, ask 0.99), says nothing.
 
-Questions go through the cache for REST snapshots: it serves what it has and asks behind, so nobody
-waits here, and its watch throws away what a lost link, a jump or a new tick has outdated. How many
-markets' questions do, and what ends it, is `cache/md_rollout.py`.
+Where more markets are silent than the budget of books a second allows, those are asked for whose
+proof is oldest. Questions go through the cache for REST snapshots: it serves what it has and asks
+behind, so nobody waits here, and its watch throws away what a lost link, a jump or a new tick has
+outdated. How many markets' questions do, and what ends it, is `cache/md_rollout.py`.
 
 A REST book never becomes a book of ours: it has no place in the order of the stream's changes.
 The invariant: nothing is proven but by an answer asked for after the last proof, and a book with
@@ -46,6 +47,9 @@ AGAIN_MS: Final = 300
 FAILED_NS: Final = 500 * NS_PER_MS
 """After no answer the market is not looked at for so long."""
 
+WAITING_MAX: Final = 200
+"""Books that wait for a question longer than it may take are failures: the venue is slow."""
+
 CHECK_EVERY: Final = 10
 """The cache's watch looks for lost links at every so many ticks."""
 
@@ -56,6 +60,27 @@ GHOST_BID_E9: Final = E9 // 100
 GHOST_ASK_E9: Final = E9 - GHOST_BID_E9
 
 log = get_log("feeds")
+
+
+class Budget:
+    """How many books may be asked for: so many a second, and none while too many wait."""
+
+    def __init__(self, count_per_s: int, waiting: Callable[[], int]) -> None:
+        """`waiting` tells how many books are wanted that nobody was asked for yet."""
+        self._count_per_s = self._count = count_per_s
+        self._waiting = waiting
+        self._filled_ns = 0
+
+    def take(self, count: int, now_ns: int) -> bool:
+        """Take so many, if there are as many."""
+        more = (now_ns - self._filled_ns) * self._count_per_s // NS_PER_S
+        if more > 0:
+            self._count = min(self._count + more, self._count_per_s)
+            self._filled_ns = now_ns
+        if count > self._count or self._waiting() > WAITING_MAX:
+            return False
+        self._count -= count
+        return True
 
 
 class Verdict(Enum):
@@ -108,7 +133,9 @@ def is_ghost(shown: VenueBook) -> bool:
 class _Look:
     """How the witness of one market stands."""
 
-    __slots__ = ("asked_ns", "differed_ns", "is_open", "is_under_way", "next_ns", "seen_ns")
+    __slots__ = (
+        "asked_ns", "differed_ns", "is_open", "is_under_way", "next_ns", "paid_ns", "seen_ns",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.asked_ns = 0
@@ -119,8 +146,15 @@ class _Look:
         """Whether the last answer proved nothing."""
         self.is_under_way = False
         self.next_ns = 0
+        self.paid_ns = 0
+        """When the budget was charged: a question is looked after more than once."""
         self.seen_ns = 0
         """The market's last frame when the cache's watch was told of its top."""
+
+    @property
+    def again_ns(self) -> int:
+        """How old an answer may be."""
+        return AGAIN_MS * NS_PER_MS if self.is_open else SILENT_NS
 
 
 class Witness:
@@ -133,9 +167,11 @@ class Witness:
         counters: CounterWriter,
         *,
         ring: Callable[[], None],
+        budget: Budget,
         now_ns: Callable[[], int] = monotonic_ns,
     ) -> None:
-        """Ask by `refresh`, and `ring` after publishing."""
+        """Ask by `refresh` within a `budget`, others' too, and `ring` after publishing."""
+        self._budget = budget
         self._rollout = MDRollout(config, refresh, counters, now_ns=now_ns)
         self.cache = self._rollout.cache
         self._watch = MDCacheInvalidator(self.cache)
@@ -177,14 +213,23 @@ class Witness:
                 del self._looks[gone]
         if self._tick_count % JUDGE_EVERY == 0 and (cause := self._rollout.check()):
             log.warning("md_cache_rolled_back", cause=cause)
+        due = []
         for pair in pairs:
-            look = self._looks.setdefault(pair, _Look())
+            look = self._looks.get(pair)
+            if look is None:
+                look = self._looks[pair] = _Look()
             if look.seen_ns != pair.recv_ns:
                 look.seen_ns = pair.recv_ns
                 self._tell_tops(pair)
             if now_ns >= look.next_ns and self._is_due(pair, look, now_ns, wall_ns):
-                look.is_under_way = True
-                self._group.create_task(self._look(pair, look), name="witness")
+                due.append((max(pair.recv_ns, pair.proven_ns), pair.slot, pair, look))
+        for _, _, pair, look in sorted(due):
+            if now_ns - look.paid_ns >= look.again_ns:
+                if not self._budget.take(2, now_ns):
+                    continue
+                look.paid_ns = now_ns
+            look.is_under_way = True
+            self._group.create_task(self._look(pair, look), name="witness")
 
     def on_disconnected(self) -> None:
         """The connection is gone: what was asked beside it says nothing of the next one."""
@@ -211,7 +256,7 @@ class Witness:
     async def _look(self, pair: Pair, look: _Look) -> None:
         """Read what REST shows of a market, and judge it if that is news."""
         books = [book for book in (pair.first, pair.second) if book.is_ready]
-        age_ms = AGAIN_MS if look.is_open else SILENT_NS // NS_PER_MS
+        age_ms = look.again_ns // NS_PER_MS
         try:
             found = await asyncio.gather(
                 *(

@@ -33,7 +33,7 @@ TokenId = Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")]
 Symbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]{2,20}$")]
 Amount = Annotated[str, Meta(pattern=r"^[0-9]{1,9}([.][0-9]{1,9})?$")]
 """A price, size or sum of money: decimal text, because a TOML number would be a float."""
-MarketSlots = Annotated[int, Meta(ge=1, le=4096)]
+MarketSlots = Annotated[int, Meta(ge=1, le=65_536)]
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,9 +108,11 @@ class PolymarketFeed(Section, frozen=True):
     market_slots: MarketSlots
     families: tuple[Family, ...]
     tokens: tuple[TokenId, ...]
+    connection_tokens_max: Annotated[int, Meta(ge=2, le=500)]
     hold_ms: Annotated[int, Meta(ge=1, le=100)]
     depth_interval_ms: Annotated[int, Meta(ge=1, le=1_000)]
     quiet_s: Annotated[float, Meta(ge=1, le=86_400)]
+    witness_books_per_s: Annotated[int, Meta(ge=2, le=5_000)]
     lead_s: Annotated[float, Meta(ge=0, le=3_600)]
     linger_s: Annotated[float, Meta(ge=0, le=3_600)]
     lookup_timeout_s: Annotated[float, Meta(gt=0, le=60)]
@@ -377,6 +379,10 @@ class Config(Section, frozen=True):
         slots, why = self.executor.order_slots, f"twice {other}"
         yield from too_small("executor.order_slots", slots, least, other, why=why)
         if self.md_cache.enabled:
-            least, other = 2 * self.feeds.polymarket.market_slots, "feeds.polymarket.market_slots"
-            kept, why = self.md_cache.symbols_max, f"twice {other}"
+            feed, kept = self.feeds.polymarket, self.md_cache.symbols_max
+            least, other = 2 * feed.market_slots, "feeds.polymarket.market_slots"
+            why = f"twice {other}"
+            if feed.connection_tokens_max < least:  # There is one cache a connection.
+                least, other = feed.connection_tokens_max, "feeds.polymarket.connection_tokens_max"
+                why = other
             yield from too_small("md_cache.symbols_max", kept, least, other, why=why)

@@ -241,6 +241,24 @@ def test_the_features_that_stood_while_the_top_did_join_it(world, cache):
     assert (snapshot.best_bid_px_e9, snapshot.return_1s_e9) == (102 * E9, 11)
 
 
+def test_features_that_were_there_before_any_top_join_the_first_one(world, cache):
+    world.derived(batch=1)
+    assert cache.get_latest() == (None, 0)
+    world.top(batch=1)
+    assert cache.get_latest()[0].return_1s_e9 == 11
+
+
+def test_features_whose_read_stays_busy_are_those_of_before_and_read_again(world, cache):
+    world.derived(batch=1, count=60)
+    world.top(batch=1)
+    cache.get_latest()
+    world.derived(batch=1, count=61)
+    read, cache._features_read = cache._features_read, lambda slot, tag: Miss.BUSY
+    assert cache.get_latest()[0].sample_count == 60
+    cache._features_read = read
+    assert cache.get_latest()[0].sample_count == 61
+
+
 def test_newer_features_of_the_same_top_are_seen(world, cache):
     world.derived(known=0, count=0)
     world.top()

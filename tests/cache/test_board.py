@@ -486,3 +486,35 @@ def test_a_pair_is_one_record_so_its_tops_cannot_be_mixed(twin):
     ground.publish()
     found = ground.reader.read(0, TAG)
     assert found.yes_bid_px_e9 != found.no_bid_px_e9
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
+def test_a_picker_takes_the_named_numbers_of_a_record_and_nothing_else(record):
+    values = {
+        field.name: -number if field.kind == "i64" else number
+        for number, field in enumerate(record.fields, start=1)
+        if field.is_number and field.count == 1
+    }
+    given_ = [b"" if not field.is_number else values.get(field.name, 0)
+              for field in record.fields for _ in range(field.count)]  # fmt: skip
+    snapshot = board.snapshot_type(record)(record.struct.pack(*given_), 9)
+    for some in (list(values), list(values)[1::3], []):
+        found = board.picker(record, *some)(snapshot)
+        assert found == tuple(values[name] for name in some)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("bid_px_e",), ("id",), ("version",), ("bids",), ("flags", "batch"), ("batch", "batch"), (7,)],
+)
+def test_a_picker_of_what_is_no_number_or_not_in_order_is_refused_by_name(names):
+    for record in (INSTRUMENT, DEPTH):
+        with pytest.raises(ValueError, match=f"^{record.name} has no number"):
+            board.picker(record, *names)
+
+
+def test_a_picker_refuses_another_record_and_what_is_none():
+    pick = board.picker(BBO, "batch")
+    for other in (board.snapshot_type(TRADE)(bytes(TRADE.size), 1), bytes(BBO.size), None):
+        with pytest.raises(TypeError, match="a bbo is picked from, not a "):
+            pick(other)

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.layout import BBO, E9, PAIR_BBO
+from cache.layout import E9
 from cache.snapshots import (
     BNSnapshot,
     MarketSnapshotMeta,
     PMBookSnapshot,
     PMBookTop,
     age_ms,
-    unpacker,
 )
 
 MS = 1_000_000
@@ -135,15 +134,3 @@ def test_the_combined_top_is_never_worse_than_either_book(yes_bid, yes_ask, no_b
     asks = [px for px in (yes_ask, no_bid and E9 - no_bid) if px]
     assert combined.bid_px_e9 == (max(bids) if bids else None)
     assert combined.ask_px_e9 == (min(asks) if asks else None)
-
-
-def test_an_unpacker_takes_the_named_fields_of_a_record_and_nothing_else():
-    for record in (BBO, PAIR_BBO):
-        values = list(range(1, len(record.fields) + 1))
-        raw = record.struct.pack(
-            *(b"" if f.is_text else v for f, v in zip(record.fields, values, strict=True))
-        )
-        names = [field.name for field in record.fields if field.is_number]
-        some = names[1::3]
-        expected = tuple(values[[f.name for f in record.fields].index(name)] for name in some)
-        assert unpacker(record, *some).unpack(raw) == expected

@@ -8,6 +8,8 @@ from cache.layout import E9
 from feeds.discovery import (
     PLAIN_AFTER_COUNT,
     RETRY_MAX_S,
+    TOKEN_QUESTIONS_MAX,
+    TOKENS_MAX,
     DiscoverySettings,
     Resolver,
     retry_s,
@@ -43,7 +45,7 @@ class Venue:
         return self._answer(self.markets, slug, None)
 
     async def markets_of(self, tokens):
-        return self._answer(self.tokens, tokens[0], [])
+        return [market for token in tokens for market in self._answer(self.tokens, token, [])]
 
     async def listing(self, token):
         return self._answer(self.books, token, None)
@@ -247,3 +249,41 @@ def test_a_listener_that_raises_ends_the_run(world):
     with pytest.raises(ExceptionGroup) as caught:
         asyncio.run(asyncio.wait_for(world.resolver.run(), 5))
     assert caught.group_contains(RuntimeError, match="no slot")
+
+
+def test_plain_tokens_are_looked_up_many_at_once_and_few_questions_are_under_way():
+    tokens = tuple(str(number) for number in range(1, 2 * TOKENS_MAX * TOKEN_QUESTIONS_MAX))
+    world = World(families=(), tokens=tokens)
+    world.venue.tokens = {token: [market(f"m{token}", token, f"n{token}")] for token in tokens}
+    sizes, markets_of = [], world.venue.markets_of
+
+    async def counted(asked):
+        sizes.append(len(asked))
+        return await markets_of(asked)
+
+    world.venue.markets_of = counted
+    assert len(world.at(0)) == TOKENS_MAX * TOKEN_QUESTIONS_MAX
+    assert sizes == [TOKENS_MAX] * TOKEN_QUESTIONS_MAX
+    assert len(world.at(0.2)) == len(tokens) - TOKENS_MAX * TOKEN_QUESTIONS_MAX
+    assert world.at(0.4) == []
+
+
+def test_one_market_that_cannot_be_read_does_not_hide_those_beside_it():
+    world = World(families=(), tokens=("1", "2", "3"))
+    world.venue.tokens = {
+        "1": [market("a", "1", "x")], "2": [GammaError("slug", "is 7")],
+        "3": [market("c", "3", "z")],
+    }  # fmt: skip
+    assert world.at(0) == [("listed", "a"), ("listed", "c")]
+    assert world.counts == {Counter.feeds_lookup_failed: 1}
+    world.venue.tokens["2"] = [market("b", "2", "y")]
+    assert world.at(1) == [("listed", "b")]
+
+
+def test_a_look_up_that_fails_is_made_again_for_all_its_tokens():
+    world = World(families=(), tokens=("1", "2"))
+    world.venue.tokens = {token: LookupFailed("refused") for token in "12"}
+    assert world.at(0) == []
+    assert world.counts == {Counter.feeds_lookup_failed: 1}
+    world.venue.tokens = {token: [market(token, token, f"n{token}")] for token in "12"}
+    assert world.at(1) == [("listed", "1"), ("listed", "2")]

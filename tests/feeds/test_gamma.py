@@ -70,7 +70,9 @@ def test_an_event_gives_the_official_prices():
 def test_markets_are_asked_for_by_their_tokens():
     found, asked = ask([MARKET], lambda client: client.markets_of(["111", "5"]))
     assert found[0].slug == SLUG
-    assert asked == ["http://venue/gamma/markets?clob_token_ids=111&clob_token_ids=5"]
+    assert asked == ["http://venue/gamma/markets?clob_token_ids=111&clob_token_ids=5&limit=2"]
+    _, asked = ask([MARKET], lambda client: client.markets_of(["111"]))
+    assert asked == ["http://venue/gamma/markets?clob_token_ids=111"]
 
 
 def test_a_book_is_asked_for_by_its_token():

@@ -1,122 +1,14 @@
-import json
-import uuid
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from cache.board import Miss
 from cache.counters import Counter
-from cache.instruments import Directory
-from cache.layout import Flag, tag_of
-from cache.segment import ReaderSegment, WriterSegment, remove
-from feeds import polymarket
-from feeds.polymarket import ROLE, PolymarketFeed, boards
-from host.settings import BookStore
-from host.settings import PolymarketFeed as Settings
-
-SETTINGS = Settings(
-    market_slots=2, families=("btc-updown-5m",), tokens=(), hold_ms=5, depth_interval_ms=10,
-    quiet_s=30.0, lead_s=120.0, linger_s=90.0, lookup_timeout_s=5.0, official_interval_s=15.0,
-    twap_silence_s=10.0, twap_wait_s=3.0, strike_proxy="none",
-)  # fmt: skip
-BOOK_STORE = BookStore(
-    enabled=True, default_max_stale_ms=1_500, hard_stale_ms=5_000, max_depth=1,
-    warmup_timeout_ms=10_000, warmup_min_ready_fraction=0.8,
-)  # fmt: skip
-S = 1_000_000_000
-
-
-class Session:
-    """Stands in for the connection."""
-
-    def __init__(self):
-        self.is_connected = False
-        self.is_behind = False
-        self.is_armed = False
-        self.read_ns = 0
-        self.sent = []
-        self.reconnects = []
-
-    def send(self, text):
-        assert self.is_connected
-        self.sent.append(json.loads(text))
-
-    def arm_keepalive(self):
-        self.is_armed = True
-
-    def reconnect(self, reason):
-        self.reconnects.append(reason)
-
-    def take(self):
-        sent, self.sent = self.sent, []
-        return sent
-
-
-class Settlement:
-    """Notes what it is told."""
-
-    def __init__(self):
-        self.told = []
-
-    def listed(self, market, slot, generation):
-        self.told.append(("listed", market.slug, slot, generation))
-
-    def released(self, condition_id):
-        self.told.append(("released", condition_id))
-
-
-class World:
-    """A feed without a socket, its timers, and readers of its boards."""
-
-    def __init__(self, monkeypatch, namespace=None, **more):
-        self.namespace = namespace or f"t{uuid.uuid4().hex[:12]}"
-        self.now_ns = 1_000 * S
-        monkeypatch.setattr(polymarket, "monotonic_ns", lambda: self.now_ns)
-        self.segment = WriterSegment.create(ROLE, boards(SETTINGS), namespace=self.namespace)
-        self.reader = ReaderSegment.attach(ROLE, namespace=self.namespace)
-        self.settlement = Settlement()
-        self.feed = PolymarketFeed(
-            self.segment, "ws://127.0.0.1:1/", SETTINGS, settlement=self.settlement, **more
-        )
-        self.session = self.feed.session = Session()
-        self.timers = []
-        self.feed._later = lambda delay_ms, call: (
-            self.timers.append((delay_ms, call)) or len(self.timers)
-        )
-        self.directory = Directory(self.reader)
-
-    def connect(self):
-        self.session.is_connected = True
-        return self.feed.on_connected(self.session.send)
-
-    def disconnect(self):
-        self.session.is_connected = False
-        self.feed.on_disconnected("cut")
-
-    def read(self, *events):
-        """Read frames in one go of the socket."""
-        self.now_ns += 1_000
-        self.session.read_ns = self.now_ns
-        for event in events:
-            self.feed.on_frame(json.dumps(event).encode(), self.now_ns)
-        self.feed.on_burst()
-
-    def fire(self):
-        """Let every timer that was set go off."""
-        timers, self.timers = self.timers, []
-        for _, call in timers:
-            call()
-
-    def top(self, slot=0):
-        found = self.reader.board("pair_bbo").read(slot, 0)
-        return found if not isinstance(found, Miss) else None
-
-    def counted(self, counter):
-        return self.reader.counters[counter]
-
-    def close(self, *, remove=True):
-        self.reader.close()
-        self.segment.close(remove=remove)
+from cache.layout import E9, Flag, tag_of
+from cache.segment import remove
+from feeds.polymarket import ROLE, SILENT_BESIDE_NS
+from tests.feeds.lane_world import SETTINGS, S, World, tokens_of
 
 
 @pytest.fixture
@@ -127,10 +19,6 @@ def world(monkeypatch):
     made.rings = rings
     yield made
     made.close()
-
-
-def tokens_of(make, *numbers):
-    return [token for n in numbers for token in make.market_info(n).token_ids]
 
 
 def test_a_listed_market_is_in_the_directory_with_both_tokens(world, make):
@@ -147,37 +35,6 @@ def test_a_listed_market_is_in_the_directory_with_both_tokens(world, make):
     assert world.rings
 
 
-def test_what_is_listed_before_the_connection_is_the_first_message_of_it(world, make):
-    world.feed.on_listed(make.market_info())
-    world.feed.on_listed(make.market_info(1))
-    assert world.connect()
-    assert world.session.take() == [
-        {"assets_ids": tokens_of(make, 0, 1), "type": "market", "custom_feature_enabled": True}
-    ]
-    assert world.session.is_armed
-
-
-def test_without_a_market_nothing_is_sent_and_the_keepalive_waits(world, make):
-    assert not world.connect()
-    assert world.session.take() == []
-    assert not world.session.is_armed
-    world.feed.on_listed(make.market_info())
-    (first,) = world.session.take()
-    assert first["type"] == "market"
-    assert world.session.is_armed
-
-
-def test_a_market_that_comes_later_is_added_to_the_connection(world, make):
-    world.feed.on_listed(make.market_info())
-    world.connect()
-    world.session.take()
-    world.feed.on_listed(make.market_info(1))
-    assert world.session.take() == [
-        {"operation": "subscribe", "assets_ids": tokens_of(make, 1),
-         "custom_feature_enabled": True}
-    ]  # fmt: skip
-
-
 def test_a_market_listed_twice_is_one(world, make):
     world.feed.on_listed(make.market_info())
     world.feed.on_listed(make.market_info())
@@ -188,7 +45,7 @@ def test_a_market_without_a_free_slot_is_refused(world, make):
     for number in range(3):
         world.feed.on_listed(make.market_info(number))
     assert world.counted(Counter.feeds_markets_refused) == 1
-    assert len(world.feed.channel.pairs) == 2
+    assert len(world.lane.channel.pairs) == 2
     world.feed.on_released(make.market_info(2).condition_id)
     assert world.counted(Counter.feeds_markets_released) == 0
 
@@ -213,205 +70,6 @@ def test_a_released_market_leaves_wire_and_directory_and_its_slot_is_reused(worl
     assert board.read(0, tag_of("polymarket", make.MARKET)) is Miss.OTHER_TAG
     assert (world.top(0).generation, world.top(1).generation) == (1, 0)
     assert world.top(0).tag == tag_of("polymarket", make.market_info(2).condition_id)
-
-
-def test_books_are_published_and_the_bell_rings_once_a_burst(world, make):
-    world.feed.on_listed(make.market_info())
-    world.connect()
-    world.rings.clear()
-    world.read(
-        make.both_books([("0.4", "1")], [("0.5", "1")]),
-        make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=1),
-        make.both_changes("BUY", "0.46", "7", ("0.46", "0.5"), ms=2),
-    )
-    assert len(world.rings) == 1
-    assert world.top().yes_bid_px_e9 == 460_000_000
-    assert world.top().flags == 0
-
-
-def test_a_read_that_publishes_nothing_rings_nothing(world, make):
-    world.feed.on_listed(make.market_info())
-    world.connect()
-    world.rings.clear()
-    world.read({"event_type": "new_market", "market": "0x9"})
-    assert world.rings == []
-
-
-def test_the_link_is_proven_by_what_is_read_but_not_by_a_backlog(world, make):
-    world.connect()
-    world.read({"event_type": "new_market", "market": "0x9"})
-    proven_ns = world.reader.link_ns
-    assert proven_ns == world.session.read_ns
-    world.session.is_behind = True
-    world.read({"event_type": "new_market", "market": "0x9"})
-    assert world.reader.link_ns == proven_ns
-
-
-def test_a_pong_proves_the_link_where_no_frame_comes(world):
-    world.connect()
-    world.session.read_ns = world.now_ns + 5
-    world.feed.tick(1, 0)
-    assert world.reader.link_ns == world.now_ns + 5
-    world.session.read_ns += S
-    world.session.is_behind = True
-    world.feed.tick(2, 0)
-    assert world.reader.link_ns == world.now_ns + 5
-    world.session.is_behind, world.session.read_ns = False, 0
-    world.feed.tick(3, 0)
-    assert world.reader.link_ns == world.now_ns + 5, "a connection that was not read proves nothing"
-
-
-def test_hashes_are_checked_for_some_time_after_a_frame_and_not_after_a_pong(world, make):
-    checked = []
-    world.feed.channel.certify_next = checked.append
-    world.feed.on_listed(make.market_info())
-    world.connect()
-    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
-    world.feed.tick(3, 0)
-    assert len(checked) == 1
-    world.now_ns += 3 * S
-    world.session.read_ns = world.now_ns
-    world.feed.tick(6, 0)
-    assert len(checked) == 1
-
-
-def test_the_witness_looks_only_while_a_connection_carries_the_markets(world, make):
-    told = []
-
-    class Witness:
-        def tick(self, pairs, *, read_ns, wall_ns):
-            told.append(([pair.market.condition_id for pair in pairs], read_ns, wall_ns))
-
-        def on_disconnected(self):
-            told.append("disconnected")
-
-    world.feed._witness = Witness()
-    world.feed.on_listed(make.market_info())
-    world.feed.tick(1, 7)
-    world.connect()
-    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
-    world.session.is_behind = True
-    world.feed.tick(2, 7)
-    assert told == []
-    world.session.is_behind = False
-    world.feed.tick(3, 7)
-    assert told == [([make.MARKET], world.session.read_ns, 7)]
-    world.disconnect()
-    world.feed.tick(4, 7)
-    assert told[1:] == ["disconnected"]
-
-
-def test_depth_follows_on_a_timer_set_once(world, make):
-    world.feed.on_listed(make.market_info())
-    world.connect()
-    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
-    world.read(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=1))
-    assert [delay for delay, _ in world.timers] == [10]
-    world.rings.clear()
-    world.fire()
-    assert world.reader.board("depth").version(0) == 1
-    assert world.reader.board("depth").read(0, 0).batch == world.top().batch
-    assert len(world.rings) == 1
-
-
-def test_a_held_batch_expires_on_its_timer(world, make):
-    world.feed.on_listed(make.market_info())
-    world.connect()
-    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
-    world.fire()
-    world.read(make.both_changes("SELL", "0.38", "9", ("0.3", "0.38"), ms=1))
-    assert [delay for delay, _ in world.timers] == [5]
-    world.now_ns += 4_000_000
-    world.fire()  # the loop's clock may be a little early
-    assert world.top().flags == 0
-    assert [delay for delay, _ in world.timers] == [1]
-    world.now_ns += 1_000_000
-    world.fire()
-    assert world.top().flags & Flag.SUSPECT
-
-
-def test_a_stall_and_a_lost_connection_are_resync(world, make):
-    world.feed.on_listed(make.market_info())
-    world.connect()
-    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
-    world.feed.on_stalled()
-    assert world.top().flags == Flag.RESYNC
-    world.feed.on_caught_up()
-    assert world.top().flags == 0
-    world.disconnect()
-    assert world.top().flags == Flag.RESYNC
-    world.session.take()
-    world.connect()
-    (first,) = world.session.take()
-    assert first["assets_ids"] == tokens_of(make, 0)
-    assert world.top().flags == Flag.RESYNC
-    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
-    assert world.top().flags == 0
-
-
-def test_a_binary_frame_puts_the_books_in_doubt(world, make):
-    world.feed.on_listed(make.market_info())
-    world.connect()
-    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
-    world.feed.on_rejected(world.now_ns)
-    assert world.top().flags == Flag.SUSPECT
-
-
-def test_a_doubted_book_is_asked_for_by_leaving_and_joining(world, make):
-    world.feed.on_listed(make.market_info())
-    world.connect()
-    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
-    world.feed.on_rejected(world.now_ns)
-    world.session.take()
-    world.now_ns += S
-    world.feed._ask_for_books(world.now_ns, 0)
-    assert [one["operation"] for one in world.session.take()] == ["unsubscribe", "subscribe"]
-    assert world.counted(Counter.feeds_books_requested) == 1
-    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
-    assert world.top().flags == 0
-    world.now_ns += S
-    world.feed._ask_for_books(world.now_ns, 0)
-    assert world.session.take() == []
-
-
-def test_a_market_that_says_nothing_is_subscribed_anew_at_the_hard_limit_of_the_book_store(
-    monkeypatch, make
-):
-    world = World(monkeypatch, book_store=BOOK_STORE)
-    try:
-        world.feed.on_listed(make.market_info())
-        world.connect()
-        world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
-        world.session.take()
-        for wait_ns, asked in ((5 * S, []), (1, ["unsubscribe", "subscribe"])):
-            world.now_ns += wait_ns
-            world.feed._ask_for_books(world.now_ns, 0)
-            assert [one["operation"] for one in world.session.take()] == asked
-    finally:
-        world.close()
-
-
-def test_no_more_levels_are_published_than_the_book_store_allows(monkeypatch, make):
-    world = World(monkeypatch, book_store=BOOK_STORE)
-    try:
-        world.feed.on_listed(make.market_info())
-        world.connect()
-        world.read(make.both_books([("0.4", "1"), ("0.3", "1")], [("0.5", "1"), ("0.6", "1")]))
-        world.fire()
-        shown = world.reader.board("depth").read(0, 0)
-        assert (shown.bid_count, shown.ask_count) == (1, 1)
-    finally:
-        world.close()
-
-
-def test_books_that_never_come_make_the_connection_anew(world, make):
-    world.feed.on_listed(make.market_info())
-    world.connect()
-    for _ in range(60):
-        world.now_ns += 2 * S
-        world.feed._ask_for_books(world.now_ns, 0)
-    assert world.session.reconnects
-    assert set(world.session.reconnects) == {"whole books do not come"}
 
 
 def test_a_restarted_feed_keeps_slots_and_generations(monkeypatch, make):
@@ -465,14 +123,106 @@ def test_a_restarted_feed_recalls_the_windows_it_listed_with_their_newest_tick(
     third.close(remove=False)
 
 
-def test_hashes_are_checked_while_the_venue_says_something(world, make, monkeypatch):
-    checked = []
-    monkeypatch.setattr(world.feed.channel, "certify_next", checked.append)
-    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
-    for count in range(1, 4):
-        world.feed.tick(count, 0)
-    assert checked == [world.now_ns]
-    world.now_ns += 2 * S
-    for count in range(1, 31):
-        world.feed.tick(count, 0)
-    assert len(checked) == 1
+# --- several connections ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    """A feed whose connections carry one market each, with room for three markets."""
+    settings = structs.replace(SETTINGS, market_slots=3, connection_tokens_max=2)
+    made = World(monkeypatch, settings=settings)
+    yield made
+    made.close()
+
+
+def lanes_of(wide, make, *numbers):
+    """List markets and connect their lanes."""
+    for number in numbers:
+        wide.feed.on_listed(make.market_info(number))
+    for lane in wide.feed.lanes[1:]:
+        wide.stub(lane)
+    for lane in wide.feed.lanes:
+        lane.session.is_connected = True
+        lane.on_connected(lane.session.send)
+        wide.books(lane, make)
+    return wide.feed.lanes
+
+
+def test_markets_beyond_the_bound_of_a_connection_go_on_another_one_and_are_never_split(wide, make):
+    lanes = lanes_of(wide, make, 0, 1, 2)
+    assert [list(lane.channel.pairs) for lane in lanes] == [
+        [make.market_info(number).condition_id] for number in (0, 1, 2)
+    ]
+    assert [lane.session.take()[0]["assets_ids"] for lane in lanes] == [
+        tokens_of(make, number) for number in (0, 1, 2)
+    ]
+    assert [wide.top(slot).flags for slot in (0, 1, 2)] == [0, 0, 0]
+
+
+def test_a_released_market_makes_room_on_its_own_connection(wide, make):
+    lanes = lanes_of(wide, make, 0, 1)
+    wide.feed.on_released(make.market_info(0).condition_id)
+    wide.feed.on_listed(make.market_info(2))
+    assert len(lanes) == 2
+    assert [one["operation"] for one in lanes[0].session.take()[1:]] == ["unsubscribe", "subscribe"]
+    assert len(lanes[1].session.take()) == 1
+
+
+def test_what_befalls_a_connection_befalls_its_own_markets_alone(wide, make):
+    lanes = lanes_of(wide, make, 0, 1, 2)
+    lanes[1].session.is_connected = False
+    lanes[1].on_disconnected("cut")
+    assert [wide.top(slot).flags for slot in (0, 1, 2)] == [0, Flag.RESYNC, 0]
+    lanes[2].on_stalled()
+    assert [wide.top(slot).flags for slot in (0, 1, 2)] == [0, Flag.RESYNC, Flag.RESYNC]
+    lanes[0].on_rejected(wide.now_ns)
+    assert wide.top(0).flags == Flag.SUSPECT
+    lanes[2].on_caught_up()
+    assert wide.top(2).flags == 0
+    lanes[1].session.is_connected = True
+    lanes[1].on_connected(lanes[1].session.send)
+    wide.books(lanes[1], make)
+    assert [wide.top(slot).flags for slot in (0, 1, 2)] == [Flag.SUSPECT, 0, 0]
+
+
+def test_the_link_is_as_old_as_that_of_the_connection_read_longest_ago(wide, make):
+    lanes = lanes_of(wide, make, 0, 1, 2)
+
+    def read(lane, at):
+        lane.session.read_ns = at
+        lane.on_burst()
+        return wide.reader.link_ns
+
+    first = [lane.session.read_ns for lane in lanes]
+    assert read(lanes[2], 10 * E9) == min(first)
+    assert read(lanes[1], 11 * E9) == first[0], "the first one was not read since"
+    assert read(lanes[0], 12 * E9) == 10 * E9
+    assert read(lanes[0], 13 * E9) == 10 * E9
+    lanes[2].session.is_behind = True
+    assert read(lanes[2], 14 * E9) == 10 * E9, "a backlog proves nothing"
+    assert read(lanes[0], 15 * E9) == 11 * E9, "its markets are RESYNC: it holds nobody up"
+    lanes[1].on_disconnected("cut")
+    assert read(lanes[0], 16 * E9) == 16 * E9
+
+
+def test_a_connection_that_is_silent_beside_others_is_made_anew(wide, make):
+    lanes = lanes_of(wide, make, 0, 1, 2)
+    for lane, read_ns in zip(
+        lanes, (10 * E9, 10 * E9 + SILENT_BESIDE_NS, 10 * E9 + 1), strict=True
+    ):
+        lane.session.read_ns = read_ns
+    wide.feed._cut_silent()
+    assert [lane.session.reconnects for lane in lanes] == [[], [], []]
+    lanes[1].session.read_ns += 1
+    wide.feed._cut_silent()
+    assert [len(lane.session.reconnects) for lane in lanes] == [1, 0, 0]
+    assert wide.counted(Counter.feeds_session_silent) == 1
+
+
+def test_a_connection_that_is_down_or_carries_nothing_is_not_called_silent(wide, make):
+    lanes = lanes_of(wide, make, 0, 1, 2)
+    wide.feed.on_released(make.market_info(0).condition_id)
+    lanes[1].on_disconnected("cut")
+    lanes[2].session.read_ns = 100 * E9
+    wide.feed._cut_silent()
+    assert [lane.session.reconnects for lane in lanes] == [[], [], []]

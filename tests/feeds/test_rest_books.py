@@ -9,7 +9,8 @@ from cache.md_entry import MDBookError, MDRefreshError
 from cache.segment import WriterSegment
 from feeds import rest_books
 from feeds.fetch import FetchFailed
-from feeds.rest_books import QUESTIONS_MAX, RestBooks
+from feeds.rest_books import ASKED_MAX, QUESTIONS_MAX, RestBooks
+from feeds.rest_books_wire import BOOKS_MAX
 
 NO_BOOK = "999"
 
@@ -53,6 +54,7 @@ class Venue:
 def ask(monkeypatch):
     """Run something with the questions of a venue; give both and the counters afterwards."""
     monkeypatch.setattr(rest_books, "GATHER_S", 0)
+    monkeypatch.setattr(rest_books, "GAP_S", 0)
     segment = WriterSegment.create("feed.t.0", (), namespace=f"t{uuid.uuid4().hex[:12]}")
 
     def run(work, **faults):
@@ -84,14 +86,32 @@ def test_what_is_wanted_together_is_one_question_and_each_gets_its_own_book(ask)
     assert ask.counters[Counter.feeds_witness_asked] == 1
 
 
-def test_a_question_has_as_many_tokens_as_the_venue_takes(ask, monkeypatch):
-    monkeypatch.setattr(rest_books, "BOOKS_MAX", 3)
+def test_a_question_has_no_more_tokens_than_its_answer_has_room_for(ask, monkeypatch):
+    monkeypatch.setattr(rest_books, "ASKED_MAX", 3)
 
     async def work(books, venue):
         await asyncio.gather(*(books.refresh(str(number), 20) for number in range(1, 8)))
         assert [len(tokens) for tokens in venue.asked] == [3, 3, 1]
 
     ask(work)
+
+
+def test_one_question_begins_no_sooner_after_the_other_than_the_venue_allows(ask, monkeypatch):
+    monkeypatch.setattr(rest_books, "ASKED_MAX", 2)
+    monkeypatch.setattr(rest_books, "GAP_S", 0.02)
+
+    async def work(books, venue):
+        begun = asyncio.get_running_loop().time()
+        await asyncio.gather(*(books.refresh(str(number), 20) for number in range(1, 10)))
+        assert len(venue.asked) == 5
+        assert asyncio.get_running_loop().time() - begun >= 4 * 0.02
+
+    ask(work)
+
+
+def test_the_rate_of_questions_is_within_what_the_venue_allows():
+    assert 10 / rest_books.GAP_S <= 500
+    assert ASKED_MAX <= BOOKS_MAX
 
 
 def test_few_questions_are_under_way_and_the_rest_is_gathered_meanwhile(ask):

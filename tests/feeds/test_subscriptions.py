@@ -62,6 +62,16 @@ def test_the_longest_free_slot_is_given_away_first():
     assert slots.take(15) == (2, 1)
 
 
+def test_slots_of_a_predecessor_are_given_away_in_order_once_none_is_new():
+    slots = Slots(3)
+    for number, tag in enumerate((11, 12, 12)):
+        slots.recall(number, tag, 1)
+    assert slots.take(13) == (0, 2)
+    assert slots.take(12)[1] == 1, "one of its own two"
+    assert slots.take(14)[1] == 2
+    assert slots.take(15) is None
+
+
 @given(st.lists(st.integers(1, 6), max_size=60))
 def test_no_two_markets_ever_share_slot_and_generation(wishes):
     slots, owner, held = Slots(3), {}, {}

@@ -11,7 +11,16 @@ from cache.md_rollout import READS_MIN
 from feeds.book import TokenBook
 from feeds.polymarket_wire import Level
 from feeds.rest_books_wire import VenueBook
-from feeds.witness import AGAIN_MS, SILENT_NS, Verdict, Witness, is_ghost, judge
+from feeds.witness import (
+    AGAIN_MS,
+    SILENT_NS,
+    WAITING_MAX,
+    Budget,
+    Verdict,
+    Witness,
+    is_ghost,
+    judge,
+)
 from venue.decimals import E9
 
 CENT = E9 // 100
@@ -101,6 +110,7 @@ class World:
         self.config = {"enabled": True, "ttl_ms": 1_000, "max_depth": 20} | config
         self.rest = {make.YES: told(((40, 1),), ((50, 1),)), make.NO: told(((50, 1),), ((60, 1),))}
         self.asked = []
+        self.budget = Budget(1_000, lambda: 0)
         self.fault = None
         self.ring_count = 0
         self.gate = asyncio.Event()
@@ -123,7 +133,7 @@ class World:
         async def main():
             self.witness = Witness(
                 MDCacheConfig(**self.config), self.refresh, self.desk.segment.counters,
-                ring=self.ring, now_ns=lambda: self.desk.now_ns,
+                ring=self.ring, budget=self.budget, now_ns=lambda: self.desk.now_ns,
             )  # fmt: skip
             running = asyncio.create_task(self.witness.run())
             await asyncio.sleep(0)
@@ -197,6 +207,70 @@ def test_a_silent_market_is_proven_about_once_a_second_as_of_the_question(world)
         assert found.publish_ns >= top.publish_ns
         assert one.counted("matched") == one.ring_count >= len(one.questions) - 1
         assert {depth for _, _, depth in one.asked} == {20}
+
+    one.run(work)
+
+
+def test_a_budget_gives_so_many_a_second_and_saves_no_more_than_a_seconds_worth():
+    budget = Budget(10, lambda: 0)
+    assert [budget.take(2, 100 * E9) for _ in range(6)] == [True] * 5 + [False]
+    assert not budget.take(2, 100 * E9 + E9 // 10)
+    assert budget.take(2, 100 * E9 + E9 // 5)
+    assert sum(budget.take(1, 200 * E9) for _ in range(30)) == 10
+
+
+def test_a_budget_gives_nothing_while_many_books_wait_for_a_question():
+    waiting = [WAITING_MAX + 1]
+    budget = Budget(10, lambda: waiting[0])
+    assert not budget.take(2, E9)
+    waiting[0] = WAITING_MAX
+    assert budget.take(2, E9)
+
+
+def test_a_question_is_paid_for_once_however_often_its_answer_is_looked_for(world):
+    one = world()
+    one.budget = Budget(2, lambda: 0)
+
+    async def work(one):
+        await one.tick(20)
+        ages_ms = []
+        for _ in range(60):
+            await one.tick()
+            ages_ms.append((one.desk.now_ns - one.desk.top.proven_ns) // MS)
+        assert max(ages_ms) <= 1_300
+
+    one.run(work)
+
+
+def test_without_budget_nothing_is_asked(world):
+    one = world()
+    one.budget = Budget(1, lambda: 0)
+
+    async def work(one):
+        await one.tick(50)
+        assert one.asked == []
+
+    one.run(work)
+
+
+def test_of_many_silent_markets_those_are_asked_for_whose_proof_is_oldest(world, make):
+    one = world()
+    one.budget = Budget(2, lambda: 0)
+    for number in (1, 2, 3):
+        info = make.market_info(number)
+        one.desk.list(info, slot=number)
+        sides = (([("0.4", "1")], [("0.5", "1")]), ([("0.5", "1")], [("0.6", "1")]))
+        books = zip(info.token_ids, sides, strict=True)
+        one.desk.feed([make.book(token, *both, market=info.condition_id) for token, both in books])
+        one.rest |= zip(info.token_ids, list(one.rest.values())[:2], strict=True)
+
+    async def work(one):
+        await one.tick(200)
+        asked = [symbol[:-1] for _, symbol, _ in one.asked if symbol not in (make.YES, make.NO)]
+        rounds = [asked[at : at + 6] for at in range(0, len(asked) - 5, 6)]
+        assert len(rounds) >= 3
+        assert {tuple(one) for one in rounds} == {("1", "1", "2", "2", "3", "3")}
+        assert len(one.asked) <= 2 * 20 + 2
 
     one.run(work)
 

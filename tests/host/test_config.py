@@ -474,6 +474,12 @@ def test_the_cache_of_rest_snapshots_has_room_for_both_tokens_of_every_market(
         "md_cache.symbols_max is 239: make it at least 240, twice feeds.polymarket.market_slots"
     )
     assert load(write(tmp_path, text + "enabled = false"), environ={}).md_cache.symbols_max == 239
+    wide = text.replace("120", "120\nconnection_tokens_max = 240")
+    assert "twice feeds.polymarket.market_slots" in faults_of(write(tmp_path, wide))[0]
+    wide = text.replace("120", "5000\nconnection_tokens_max = 240")
+    assert (
+        "md_cache.symbols_max is 239: make it at least 240, feeds.polymarket.connection_tokens_max"
+    ) in faults_of(write(tmp_path, wide))
     assert load(write(tmp_path, text.replace("239", "240")), environ={})
 
 

@@ -84,6 +84,9 @@ class ScriptedSource:
 
     def __init__(self, *busy: bool) -> None:
         self.markets = [ScriptedMarket(n, is_busy=one) for n, one in enumerate(busy, 1)]
+        self._by_id = {
+            identity: market for market in self.markets for identity in (market.id, *market.tokens)
+        }
         self._due_ns = 0
 
     def start(self, wall_ns):
@@ -99,12 +102,12 @@ class ScriptedSource:
         return wall_ns
 
     def book(self, token):
-        found = (market for market in self.markets if token in market.tokens)
-        return next((market.book(token) for market in found), None)
+        market = self._by_id.get(token)
+        return market.book(token) if market is not None else None
 
     def market_by_id(self, identity):
-        found = (m for m in self.markets if identity in (m.id, *m.tokens))
-        return next((market.listing() for market in found), None)
+        market = self._by_id.get(identity)
+        return market.listing() if market is not None else None
 
     def market_by_slug(self, slug):
         return None
@@ -158,6 +161,18 @@ class ScriptedVenue:
         control = Control(channels, self.server._rest_faults, dict)
         done = control.do(Command(fault=fault, **words), time.monotonic_ns())
         return asyncio.run_coroutine_threadsafe(done, self._loop).result(10)
+
+    def cut_one(self):
+        """End the oldest connection of the market channel without a word; give its tokens."""
+        (channel,) = (one for one in self.server._channels if one.name == "polymarket")
+
+        async def cut():
+            client = channel.clients[0]
+            tokens = frozenset(channel._subscriptions[client].tokens)
+            client.abort()
+            return tokens
+
+        return asyncio.run_coroutine_threadsafe(cut(), self._loop).result(10)
 
     def urls(self):
         at = f"127.0.0.1:{self.server.port}/polymarket"

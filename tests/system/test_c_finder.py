@@ -25,9 +25,10 @@ from feeds.twap import SettlementFeed, SettlementSettings
 from host.settings import PolymarketFeed as Settings
 
 SETTINGS = Settings(
-    market_slots=2, families=("btc-updown-5m",), tokens=(), hold_ms=5, depth_interval_ms=10,
-    quiet_s=30.0, lead_s=120.0, linger_s=90.0, lookup_timeout_s=5.0, official_interval_s=15.0,
-    twap_silence_s=10.0, twap_wait_s=3.0, strike_proxy="none",
+    market_slots=2, families=("btc-updown-5m",), tokens=(), connection_tokens_max=250, hold_ms=5,
+    depth_interval_ms=10, quiet_s=30.0, witness_books_per_s=1_000, lead_s=120.0, linger_s=90.0,
+    lookup_timeout_s=5.0, official_interval_s=15.0, twap_silence_s=10.0, twap_wait_s=3.0,
+    strike_proxy="none",
 )  # fmt: skip
 NO_STREAM = SettlementSettings(
     url="", silence_s=1.0, point_wait_s=1.0, official_interval_s=1.0, environ={}
@@ -70,12 +71,13 @@ class Feed:
         self.feed = PolymarketFeed(
             self.segment, "ws://127.0.0.1:1/", SETTINGS, settlement=self.settlement
         )
-        self.feed._later = lambda delay_ms, call: self.due.append(call)
+        self.lane = self.feed.lanes[0]
+        self.lane._later = lambda delay_ms, call: self.due.append(call)
         self.due = []
-        self.feed.session = SimpleNamespace(
+        self.lane.session = SimpleNamespace(
             is_connected=True, is_behind=False, read_ns=0, send=len, arm_keepalive=int
         )
-        self.feed.on_connected(len)
+        self.lane.on_connected(len)
 
     def list(self, *markets):
         for one in markets:
@@ -87,8 +89,8 @@ class Feed:
 
     def books(self, one, bid, ask):
         """Read both tokens' whole books, of one level a side, in cents of the first token."""
-        self.feed.on_frame(json.dumps(both_books(one, bid, ask)).encode(), time.monotonic_ns())
-        self.feed.on_burst()
+        self.lane.on_frame(json.dumps(both_books(one, bid, ask)).encode(), time.monotonic_ns())
+        self.lane.on_burst()
         due, self.due = self.due, []
         for call in due:
             call()
