@@ -11,7 +11,7 @@ from cache.ladder import Whole
 from cache.layout import E9, Flag, tag_of
 from cache.segment import ReaderSegment, WriterSegment
 from feeds.binance import ROLE, boards
-from feeds.binance_depth import THIN_NS, DepthFeed
+from feeds.binance_depth import LASTING_NS, THIN_NS, DepthFeed
 from feeds.binance_slot import Boards, SymbolSlot
 from feeds.features import VolatilityParams
 from host.settings import BookStore as Settings
@@ -196,6 +196,35 @@ def test_a_crossed_book_is_reset_and_rebuilt(world):
     assert world.is_ready()
 
 
+def test_a_book_that_is_reset_again_and_again_is_asked_for_ever_more_rarely(world):
+    world.start()
+    for number in range(11, 31, 2):  # Every other diff crosses: the venue, or we, have gone mad.
+        world.now_ns += 10**8
+        world.diff(number, number, bids=[(101 * E9, E9)])
+        assert not world.is_ready()
+        world.diff(number + 1, number + 1)
+        world.rest(Whole(number + 1, BIDS, ASKS))
+        assert world.is_ready()
+    assert world.pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0]
+    world.now_ns += LASTING_NS
+    world.diff(40, 40)
+    world.rest(Whole(40, BIDS, ASKS))
+    assert len(world.pauses) == 10, "a book that stood for a while is asked for at once"
+
+
+def test_who_waits_to_ask_again_asks_nothing_once_the_connection_is_gone(world):
+    world.start()
+    asked_count = len(world.asked)
+
+    async def cut(seconds):
+        world.feed.on_disconnected("gone")
+
+    world.feed._pause = cut
+    world.diff(12, 12)
+    world.rest()
+    assert len(world.asked) == asked_count
+
+
 def test_a_frame_that_was_thrown_away_makes_every_book_not_ready(world):
     world.start()
     assert not world.feed.on_frame(b"{", world.now_ns)
@@ -250,6 +279,27 @@ def test_a_backlog_is_shown_as_such_until_it_was_read(world):
     world.diff(11, 11)
     assert not world.is_ready()
     world.feed.on_caught_up()
+    assert world.is_ready()
+
+
+def test_a_frame_thrown_away_within_a_backlog_does_not_end_it(world):
+    world.start()
+    world.feed.on_stalled()
+    world.feed.on_rejected(world.now_ns)
+    world.diff(11, 11)
+    world.rest(Whole(11, BIDS, ASKS))
+    assert world.read().bid_count == 2
+    assert not world.is_ready(), "what follows may still be old"
+    world.feed.on_caught_up()
+    assert world.is_ready()
+
+
+def test_a_backlog_ends_with_its_connection(world):
+    world.start()
+    world.feed.on_stalled()
+    world.feed.on_disconnected("gone")
+    assert not world.is_ready()
+    world.start(3)
     assert world.is_ready()
 
 
