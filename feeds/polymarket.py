@@ -23,7 +23,6 @@ from cache.board import Miss, Snapshot
 from cache.counters import Counter
 from cache.layout import (
     DEPTH,
-    DEPTH_LEVELS,
     INSTRUMENT,
     PAIR_BBO,
     SETTLEMENT,
@@ -100,9 +99,9 @@ class PolymarketFeed:
         ws_url: str,
         settings: Settings,
         *,
+        book_store: BookStore,
         settlement: SettlementFeed | None = None,
         witness: Witness | None = None,
-        book_store: BookStore | None = None,
     ) -> None:
         self._segment = segment
         self._counters = segment.counters
@@ -116,13 +115,10 @@ class PolymarketFeed:
             depth=segment.board("depth"),
             trades=segment.board("trades"),
             counters=segment.counters,
-            depth_max=book_store.max_depth if book_store is not None else DEPTH_LEVELS,
+            depth_max=book_store.max_depth,
         )
         self._slots = Slots(settings.market_slots)
-        quiet_s = settings.quiet_s
-        if book_store is not None:
-            quiet_s = min(quiet_s, book_store.hard_stale_ms / 1e3)
-        self._requests = BookRequests(int(quiet_s * NS_PER_S))
+        self._requests = BookRequests(book_store.hard_stale_ms * NS_PER_MS)
         self.session = Session(ws_url, self, KEEPALIVE, segment.counters, name="polymarket")
         hold_ns = settings.hold_ms * NS_PER_MS
         self.channel = MarketChannel(segment.counters, self.session.answered, hold_ns=hold_ns)
@@ -344,9 +340,9 @@ async def serve(segment: WriterSegment, config: Config) -> None:
         segment,
         venue.ws_url,
         settings,
+        book_store=config.book_store,
         settlement=settlement,
         witness=witness,
-        book_store=config.book_store,
     )
     wanted = DiscoverySettings(
         families=settings.families,

@@ -110,7 +110,6 @@ class PolymarketFeed(Section, frozen=True):
     tokens: tuple[TokenId, ...]
     hold_ms: Annotated[int, Meta(ge=1, le=100)]
     depth_interval_ms: Annotated[int, Meta(ge=1, le=1_000)]
-    quiet_s: Annotated[float, Meta(ge=1, le=86_400)]
     lead_s: Annotated[float, Meta(ge=0, le=3_600)]
     linger_s: Annotated[float, Meta(ge=0, le=3_600)]
     lookup_timeout_s: Annotated[float, Meta(gt=0, le=60)]

@@ -2,6 +2,7 @@ import json
 import uuid
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from cache.board import Miss
@@ -16,11 +17,11 @@ from host.settings import PolymarketFeed as Settings
 
 SETTINGS = Settings(
     market_slots=2, families=("btc-updown-5m",), tokens=(), hold_ms=5, depth_interval_ms=10,
-    quiet_s=30.0, lead_s=120.0, linger_s=90.0, lookup_timeout_s=5.0, official_interval_s=15.0,
+    lead_s=120.0, linger_s=90.0, lookup_timeout_s=5.0, official_interval_s=15.0,
     twap_silence_s=10.0, twap_wait_s=3.0, strike_proxy="none",
 )  # fmt: skip
 BOOK_STORE = BookStore(
-    enabled=True, default_max_stale_ms=1_500, hard_stale_ms=5_000, max_depth=1,
+    enabled=True, default_max_stale_ms=1_500, hard_stale_ms=5_000, max_depth=20,
     warmup_timeout_ms=10_000, warmup_min_ready_fraction=0.8,
 )  # fmt: skip
 S = 1_000_000_000
@@ -76,8 +77,9 @@ class World:
         self.reader = ReaderSegment.attach(ROLE, namespace=self.namespace)
         self.settlement = Settlement()
         self.feed = PolymarketFeed(
-            self.segment, "ws://127.0.0.1:1/", SETTINGS, settlement=self.settlement, **more
-        )
+            self.segment, "ws://127.0.0.1:1/", SETTINGS, settlement=self.settlement,
+            **({"book_store": BOOK_STORE} | more),
+        )  # fmt: skip
         self.session = self.feed.session = Session()
         self.timers = []
         self.feed._later = lambda delay_ms, call: (
@@ -374,16 +376,19 @@ def test_a_doubted_book_is_asked_for_by_leaving_and_joining(world, make):
     assert world.session.take() == []
 
 
+@pytest.mark.parametrize("hard_stale_ms", [5_000, 60_000])
 def test_a_market_that_says_nothing_is_subscribed_anew_at_the_hard_limit_of_the_book_store(
-    monkeypatch, make
+    monkeypatch, make, hard_stale_ms
 ):
-    world = World(monkeypatch, book_store=BOOK_STORE)
+    wanted = msgspec.structs.replace(BOOK_STORE, hard_stale_ms=hard_stale_ms)
+    world = World(monkeypatch, book_store=wanted)
     try:
         world.feed.on_listed(make.market_info())
         world.connect()
         world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
         world.session.take()
-        for wait_ns, asked in ((5 * S, []), (1, ["unsubscribe", "subscribe"])):
+        limit_ns = hard_stale_ms * S // 1_000
+        for wait_ns, asked in ((limit_ns, []), (1, ["unsubscribe", "subscribe"])):
             world.now_ns += wait_ns
             world.feed._ask_for_books(world.now_ns, 0)
             assert [one["operation"] for one in world.session.take()] == asked
@@ -392,7 +397,7 @@ def test_a_market_that_says_nothing_is_subscribed_anew_at_the_hard_limit_of_the_
 
 
 def test_no_more_levels_are_published_than_the_book_store_allows(monkeypatch, make):
-    world = World(monkeypatch, book_store=BOOK_STORE)
+    world = World(monkeypatch, book_store=msgspec.structs.replace(BOOK_STORE, max_depth=1))
     try:
         world.feed.on_listed(make.market_info())
         world.connect()
