@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from cache.book_access import BookAccess, latency_arb, policy_of_ms
+from cache.book_access import BookAccess, latency_arb, policy_named, policy_of_ms
 from cache.book_metrics import BookMetrics
 from cache.book_store import bids_of
 from cache.gate import FAST15M, LATENCY_ARB, LONG, MS, Trust
@@ -133,6 +133,15 @@ def test_the_bounds_of_the_policies_are_those_they_are_known_by():
     assert LATENCY_ARB.evidence_ns_max == 500 * MS
     assert FAST15M.evidence_ns_max == 1_500 * MS
     assert LONG.evidence_ns_max == 5_000 * MS
+
+
+def test_a_policy_goes_by_its_name_and_the_default_by_its_threshold():
+    for policy in (LATENCY_ARB, FAST15M, LONG):
+        assert policy_named(policy.name, 700) is policy
+    assert policy_named("default", 700) == policy_of_ms(700)
+    assert policy_named("default", 1_500)[1:] == FAST15M[1:]
+    with pytest.raises(KeyError):
+        policy_named("slow", 700)
 
 
 def test_a_latency_arb_may_be_set_from_100_to_500_ms():
