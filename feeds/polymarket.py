@@ -53,8 +53,11 @@ ROLE: Final = "feed.polymarket.0"
 PAIRS_MAX: Final = 250
 """The venue sends no first books on a connection of more than 500 tokens."""
 
-KEEPALIVE: Final = Keepalive(lambda number: "PING", interval_s=10.0, stale_s=30.0, ping_s=0.5)
-"""Text PING as the venue wants it; pings of the protocol prove the link of a quiet connection."""
+KEEPALIVE: Final = Keepalive(lambda number: "PING", interval_s=10.0, stale_s=30.0, ping_s=0.15)
+"""Text PING as the venue wants it; pings of the protocol prove the link of a quiet connection.
+
+A ping every other tick and a tick until its pong is shown make 0.3 s: less than the 0.5 s that the
+strictest policy allows. No rule of the venue is known that counts them."""
 TICK_MS: Final = 100
 MIDS_EVERY: Final = 10
 CERTIFY_EVERY: Final = 3

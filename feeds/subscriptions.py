@@ -25,7 +25,7 @@ ASK_DOUBLED_MAX = 2
 """... up to so many times twice as long."""
 
 SUSPECT_ASK_NS = 500_000_000
-"""Least time between two questions where state is known to be in doubt."""
+"""Least time before the first question where state is known to be in doubt; then `ASK_NS` each."""
 
 SLUG_BYTES, OUTCOME_BYTES = 72, 16
 
@@ -94,8 +94,9 @@ class BookRequests:
     """When a market's whole book is to be asked for again, and when that is hopeless.
 
     Asked for where state may be lost, where a token has no book, and after `quiet_ns` without any
-    change or proof. A book that came and was not followed by a change or a witness may be all that
-    a dead subscription gives: its market goes on waiting longer each time.
+    change or proof: so a silent market that nobody witnesses is proven by whole books alone, one
+    every `quiet_ns`. What has no answer is asked for ever more rarely. A book that came and was not
+    followed by a change or a witness may be all that a dead subscription gives: it counts as none.
     """
 
     def __init__(self, quiet_ns: int) -> None:
@@ -131,9 +132,10 @@ class BookRequests:
             if not is_broken and pair.is_whole:
                 self._asked[pair.tag] = (asked_ns, count if pair.proof == SNAPSHOT else 0)
                 continue
-            # What flows again has a subscription that lives: its book will come.
-            vain_count = count if pair.recv_ns <= asked_ns else min(count, 1)
-            if now_ns - asked_ns < _delay_ns(vain_count, is_suspect=pair.is_suspect):
+            delay_ns = _delay_ns(count, is_suspect=pair.is_suspect)
+            if pair.recv_ns > asked_ns:  # A subscription that lives: its book will come.
+                delay_ns = min(delay_ns, ASK_NS, self._quiet_ns)
+            if now_ns - asked_ns < delay_ns:
                 continue
             is_in_vain = count > 0 and (pair.is_suspect or pair.recv_ns < asked_ns)
             if is_broken and is_in_vain and wall_ns >= market.window_start_ns:
@@ -150,10 +152,13 @@ class BookRequests:
 
 
 def _delay_ns(count: int, *, is_suspect: bool) -> int:
-    """Give the least time since the last question, after so many in vain."""
-    if not count:
-        return SUSPECT_ASK_NS if is_suspect else ASK_NS
-    return ASK_NS << min(count - 1, ASK_DOUBLED_MAX)
+    """Give the least time since the last question, after so many in vain.
+
+    A market in doubt was there before, and is to come back soon: its questions get no rarer.
+    """
+    if is_suspect:
+        return ASK_NS if count else SUSPECT_ASK_NS
+    return ASK_NS << min(max(count - 1, 0), ASK_DOUBLED_MAX)
 
 
 def instrument_values(

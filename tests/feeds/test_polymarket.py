@@ -7,6 +7,7 @@ import pytest
 
 from cache.board import Miss
 from cache.counters import Counter
+from cache.gate import LATENCY_ARB
 from cache.instruments import Directory
 from cache.layout import Flag, tag_of
 from cache.segment import ReaderSegment, WriterSegment, remove
@@ -261,6 +262,13 @@ def test_a_pong_proves_the_link_where_no_frame_comes(world):
     world.session.is_behind, world.session.read_ns = False, 0
     world.feed.tick(3, 0)
     assert world.reader.link_ns == world.now_ns + 5, "a connection that was not read proves nothing"
+
+
+def test_a_quiet_link_is_shown_anew_well_within_what_the_strictest_policy_allows():
+    # A ping goes out at the first tick that is late enough; its pong is shown at the next one.
+    ticks_ms = polymarket.TICK_MS * -(-1000 * polymarket.KEEPALIVE.ping_s // polymarket.TICK_MS)
+    shown_ms = ticks_ms + polymarket.TICK_MS
+    assert shown_ms * 1e6 <= 0.6 * LATENCY_ARB.evidence_ns_max
 
 
 def test_hashes_are_checked_for_some_time_after_a_frame_and_not_after_a_pong(world, make):

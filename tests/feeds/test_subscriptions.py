@@ -222,8 +222,7 @@ def test_while_another_market_flows_the_connection_is_kept_and_the_lone_one_aske
         assert not is_hopeless
         if wanted:
             asked.append(at)
-    assert asked[:5] == [0, 10, 30, 70, 110]
-    assert len(asked) < 20
+    assert asked == list(range(0, 600, 10)), "every five seconds, and no more rarely"
 
 
 def test_a_subscription_that_gives_books_alone_is_asked_ever_more_rarely_and_then_made_anew(
@@ -258,6 +257,24 @@ def test_a_silent_market_whose_book_answers_makes_no_connection_anew(requests):
         now_ns = NOW + at * (QUIET_NS + 10)
         silent = a_pair(recv_ns=now_ns - QUIET_NS - 1, proof=Proof.SNAPSHOT)
         assert requests.due([silent], now_ns=now_ns, wall_ns=0) == ([silent], False)
+
+
+@pytest.mark.parametrize("quiet_s", [2, 5, 12])
+def test_a_silent_market_that_nobody_witnesses_is_asked_for_each_time_it_was_silent_for_so_long(
+    quiet_s,
+):
+    requests, recv_ns, asked = BookRequests(quiet_s * 10**9), NOW + 1, []
+    requests.asked(a_pair(), NOW)
+    for tenth in range(600):
+        now_ns = NOW + tenth * 10**8
+        pair = a_pair(recv_ns=recv_ns, proof=Proof.SNAPSHOT)
+        wanted, is_hopeless = requests.due([pair], now_ns=now_ns, wall_ns=0)
+        assert not is_hopeless
+        if wanted:
+            asked.append(tenth)
+            recv_ns = now_ns + 1  # Its whole book comes, and nothing else.
+    step = 10 * quiet_s + 1
+    assert asked == list(range(step, 600, step))
 
 
 def test_a_market_that_is_not_open_or_over_makes_no_connection_anew(requests):
