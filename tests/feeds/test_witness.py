@@ -50,6 +50,32 @@ def test_equal_books_match_and_one_that_differs_in_any_size_does_not():
     assert verdict((held(), told(bids=(), asks=ASKS[:1]))) is Verdict.MISMATCHED
 
 
+@pytest.mark.parametrize(
+    ("ours_e9", "shown_e9", "expected"),
+    [
+        (CENT, CENT, Verdict.MATCHED),
+        (CENT, CENT // 10, Verdict.MISMATCHED),
+        (CENT, 0, Verdict.MATCHED),
+        (0, CENT, Verdict.MATCHED),
+    ],
+)
+def test_the_same_levels_on_another_tick_are_another_book(ours_e9, shown_e9, expected):
+    shown = VenueBook(told().bids, told().asks, 0, shown_e9)
+    given = {"depth": 20, "is_still": True, "venue_ts_ns": 0, "tick_e9": ours_e9}
+    assert judge([held()], [shown], **given) is expected
+
+
+def test_a_tick_that_never_came_makes_the_book_suspect_until_its_whole_book_comes(world):
+    async def work(w):
+        assert w.pair.tick_e9 == CENT
+        w.tick_e9 = CENT // 10
+        await w.tick(20)
+        assert w.frozen == 1
+        assert w.pair.is_suspect
+
+    world().run(work)
+
+
 def test_only_the_best_levels_are_compared():
     deeper = told(bids=((40, 1), (39, 2), (9, 5)))
     assert verdict((held(), deeper), depth=2) is Verdict.MATCHED
@@ -101,6 +127,7 @@ class World:
         self.config = {"enabled": True, "ttl_ms": 1_000, "max_depth": 20} | config
         self.rest = {make.YES: told(((40, 1),), ((50, 1),)), make.NO: told(((50, 1),), ((60, 1),))}
         self.asked = []
+        self.tick_e9 = CENT
         self.fault = None
         self.ring_count = 0
         self.gate = asyncio.Event()
@@ -114,7 +141,9 @@ class World:
         if self.fault is not None:
             raise self.fault
         book = self.rest[symbol]
-        return None if book is None else VenueBook(book.bids, book.asks, 9 * 10**18)
+        if book is None:
+            return None
+        return VenueBook(book.bids, book.asks, 9 * 10**18, self.tick_e9)
 
     def ring(self):
         self.ring_count += 1
