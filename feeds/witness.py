@@ -2,10 +2,11 @@
 
 A market may be silent because it is calm, or because its subscription died while its siblings
 and PONG go on. So about once a second every silent market's book is compared with what REST shows.
-Equal, and of the same tick size, proves it, as of the moment the question was asked. Different may be a frame on its way; so
-only a book that differs twice, with no frame of the market between, is called frozen: SUSPECT, and
-whole books are asked for again over the WebSocket. An answer that is older than the book, or the
-ghost that the venue shows for some books (bid 0.01, ask 0.99), says nothing.
+Equal, with the same tick size, proves it, as of the moment the question was asked. Different may be
+a frame on its way; so only a book that differs twice, with no frame of the market between, is
+called frozen: SUSPECT, and whole books are asked for again over the WebSocket. An answer that is
+older than the book, or the ghost that the venue shows for some books (bid 0.01, ask 0.99), says
+nothing.
 
 Questions go through the cache for REST snapshots: it serves what it has and asks behind, so nobody
 waits here, and its watch throws away what a lost link, a jump or a new tick has outdated. How many

@@ -138,6 +138,7 @@ def test_the_first_diff_has_a_snapshot_asked_for_and_more_of_them_do_not(world):
     assert not world.is_ready()
     world.rest(Whole(11, BIDS, ASKS))
     assert world.asked == [BTC]
+    assert world.counters[Counter.feeds_books_requested] == 1
     assert world.is_ready()
     assert world.read().venue_seq == 12
     assert not world.is_ready(ETH)
@@ -314,6 +315,12 @@ def test_depth_names_the_batch_of_the_top_with_the_same_id_and_no_other(world):
     top(5, 10)
     world.start()
     assert world.read().batch == 5
+    bbo.assign(0, tag_of("binance", ETH), 0)
+    top(5, 11)
+    world.diff(11, 11)
+    assert world.read().batch == 0, "a top of another symbol"
+    bbo.assign(0, tag_of("binance", BTC), 0)
+    world.start()
     world.diff(11, 12)
     assert world.read().batch == 0
     top(6, 14)
@@ -386,6 +393,40 @@ def test_a_symbol_that_stays_silent_while_the_venue_moves_on_has_the_connection_
     assert world.asked[2:] == [BTC, BTC]
     assert len(world.reconnects) == 1
     assert BTC in world.reconnects[0]
+
+
+def test_a_frame_between_two_silences_begins_the_count_anew(world):
+    world.start()
+    world.diff(10, 10, symbol=ETH)
+    world.rest(Whole(10, BIDS, ASKS))
+    for number in range(1, 6):
+        world.now_ns += 5 * E9 + 1
+        world.diff(10 + number, 10 + number, symbol=ETH)
+        world.feed.tick(world.now_ns)
+        world.rest(Whole(20 * number, BIDS, ASKS))
+        world.diff(20 * number + 1, 20 * number + 1)
+    assert world.reconnects == []
+
+
+def test_without_a_connection_no_silence_is_told(world):
+    world.now_ns += 100 * E9
+    world.feed.tick(world.now_ns)
+    assert world.counters[Counter.feeds_stream_silent] == 0
+    assert not world.group.tasks
+
+
+def test_how_long_a_symbol_may_be_silent_is_a_setting(namespace, monkeypatch):
+    world = World(namespace, monkeypatch, hard_stale_ms=7_000)
+    world.start()
+    world.now_ns += 7 * E9
+    world.feed.tick(world.now_ns)
+    assert world.sent == []
+    world.now_ns += 1
+    world.feed.tick(world.now_ns)
+    assert len(world.sent) == 4
+    for task in world.group.tasks:
+        task.close()
+    world.segment.close(remove=True)
 
 
 def test_no_more_levels_are_published_than_the_settings_allow(namespace, monkeypatch):

@@ -282,13 +282,18 @@ def test_a_market_that_is_not_open_or_over_makes_no_connection_anew(requests):
     for at in range(60):
         found = requests.due([early], now_ns=NOW + at * ASK_NS, wall_ns=5)
         assert not found[1]
-        assert requests.due([early], now_ns=NOW + at * ASK_NS, wall_ns=21) == ([], False)
+    over = BookRequests(QUIET_NS)
+    for at in range(60):
+        assert over.due([early], now_ns=NOW + at * ASK_NS, wall_ns=21) == ([], False)
 
 
 def test_a_token_that_is_shown_as_a_mirror_is_no_reason_for_a_new_connection(requests):
     pair = a_pair(is_whole=False, recv_ns=NOW + 10**12)
     found = [requests.due([pair], now_ns=NOW + at * ASK_NS, wall_ns=0) for at in range(60)]
     assert any(wanted for wanted, _ in found)
+    assert not any(is_hopeless for _, is_hopeless in found)
+    calm = a_pair(is_whole=False, recv_ns=NOW, proven_ns=NOW + 10**12)
+    found = [requests.due([calm], now_ns=NOW + at * ASK_NS, wall_ns=0) for at in range(60)]
     assert not any(is_hopeless for _, is_hopeless in found)
 
 

@@ -128,6 +128,7 @@ class World:
         self.rest = {make.YES: told(((40, 1),), ((50, 1),)), make.NO: told(((50, 1),), ((60, 1),))}
         self.asked = []
         self.tick_e9 = CENT
+        self.venue_ts_ns = 9 * 10**18
         self.fault = None
         self.ring_count = 0
         self.gate = asyncio.Event()
@@ -143,7 +144,7 @@ class World:
         book = self.rest[symbol]
         if book is None:
             return None
-        return VenueBook(book.bids, book.asks, 9 * 10**18, self.tick_e9)
+        return VenueBook(book.bids, book.asks, self.venue_ts_ns, self.tick_e9)
 
     def ring(self):
         self.ring_count += 1
@@ -303,6 +304,47 @@ def test_a_frame_between_two_answers_begins_the_count_anew(world):
             await one.tick()
         assert one.frozen == 0, "a match lies between"
         assert one.desk.top.flags == 0
+
+    one.run(work)
+
+
+def test_an_answer_older_than_our_book_says_nothing(world):
+    one = world()
+
+    async def work(one):
+        one.moves()
+        one.venue_ts_ns = 1
+        await one.tick(40)
+        assert one.counted("unclear") >= 3
+        assert one.counted("mismatched") == one.frozen == one.counted("matched") == 0
+
+    one.run(work)
+
+
+def test_a_market_is_proven_only_as_of_the_older_of_its_answers(world, make):
+    one = world()
+
+    async def work(one):
+        for count in range(60):
+            await one.tick()
+            if count % 7 == 0:
+                one.witness.cache.invalidate(make.NO, reason="a test")
+            asked = {token: at for at, token, _ in one.asked}
+            if one.counted("matched"):
+                assert one.pair.proven_ns <= min(asked.values())
+        assert one.counted("matched") >= 3
+
+    one.run(work)
+
+
+def test_a_market_is_looked_at_once_at_a_time(world):
+    one = world()
+
+    async def work(one):
+        one.gate.clear()
+        await one.tick(30)
+        looks = [task for task in asyncio.all_tasks() if task.get_name() == "witness"]
+        assert len(looks) == 1
 
     one.run(work)
 
