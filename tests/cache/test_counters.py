@@ -48,7 +48,7 @@ def test_a_reader_sees_what_the_writer_counted_and_only_that(words):
 
 def test_a_counter_that_is_full_stays_full(words):
     writer, reader = CounterWriter(words), CounterReader(words)
-    for count in (2**63, 2**63 - 1, 1, 2**70, 1):
+    for count in (2**63, 2**63 + 5, 1):
         writer.add(Counter.feeds_twap_lost, count)
     assert reader.all() == {"feeds_twap_lost": 2**64 - 1}
     with pytest.raises(ValueError, match="Q"):

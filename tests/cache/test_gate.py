@@ -276,5 +276,6 @@ def test_what_the_gate_holds_of_the_last_question_does_not_answer_the_next() -> 
         assert judge(quiet, FAST15M) is Trust.QUIET
         assert judge(quiet, LATENCY_ARB) is Trust.STALE
         assert judge(quiet, FAST15M, liveness=Liveness.STALLED) is Trust.STALLED
-        assert judge(quiet, FAST15M._replace(quiet_ns_max=1)) is Trust.STALE
+        assert gate(quiet, FAST15M, NOW, ALIVE)[1] is Trust.QUIET
+        assert gate(quiet, LATENCY_ARB, NOW, ALIVE)[1] is Trust.STALE
         assert gate(quiet, FAST15M, NOW + 1, ALIVE)[1] is Trust.STALE
