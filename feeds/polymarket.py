@@ -38,6 +38,7 @@ from feeds.market_channel import MarketChannel
 from feeds.pair import Boards, Pair
 from feeds.polymarket_wire import subscribe_first, subscribe_more, unsubscribe
 from feeds.proxy import ReferenceProxy
+from feeds.pure_book import is_tick
 from feeds.rest_books import RestBooks
 from feeds.session import Keepalive, Send, Session
 from feeds.subscriptions import BookRequests, Slots, instrument_values, recall_window
@@ -145,7 +146,8 @@ class PolymarketFeed:
             return
         market = recall_window(yes, no)
         if market is not None:  # The tick may have changed since it was listed.
-            self.recalled[market.slug] = replace(market, tick_e9=top.tick_e9 or market.tick_e9)
+            tick_e9 = top.tick_e9 if is_tick(top.tick_e9) else market.tick_e9
+            self.recalled[market.slug] = replace(market, tick_e9=tick_e9)
 
     async def run(self) -> None:
         """Keep the connection and the timers going until cancelled."""

@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cache.board import Snapshot
-from cache.layout import INSTRUMENT, SettlementType, next_generation, tag_of
+from cache.layout import INSTRUMENT, SettlementType, next_generation, tag_of, word_of
 from feeds.gamma_wire import MarketInfo
 from feeds.pair import SNAPSHOT, Pair
+from feeds.pure_book import is_tick
 
 ASK_NS = 5_000_000_000
 """A whole book that was asked for is waited for this long at first, then ever longer ..."""
@@ -205,6 +206,9 @@ def recall_window(yes: Snapshot, no: Snapshot) -> MarketInfo | None:
     asset, is_window, _ = yes.slug.partition("-updown-")
     if not (is_window and yes.id and no.id) or _may_be_cut(yes) or _may_be_cut(no):
         return None
+    settlement_type = word_of(SettlementType, yes.settlement_type)
+    if settlement_type is None or not is_tick(yes.tick_e9):
+        return None
     market = MarketInfo(
         condition_id=yes.market_id,
         slug=yes.slug,
@@ -224,7 +228,7 @@ def recall_window(yes: Snapshot, no: Snapshot) -> MarketInfo | None:
         window_start_ns=yes.window_start_ns,
         window_end_ns=yes.window_end_ns,
         twap_ns=yes.twap_ns,
-        settlement_type=SettlementType(yes.settlement_type),
+        settlement_type=settlement_type,
         protocol_version=yes.protocol_version,
     )
     for index, held in enumerate((yes, no)):

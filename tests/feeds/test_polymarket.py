@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cache.board import Miss
 from cache.counters import Counter
@@ -15,6 +17,7 @@ from feeds import polymarket
 from feeds.polymarket import ROLE, PolymarketFeed, boards
 from host.settings import BookStore
 from host.settings import PolymarketFeed as Settings
+from tests.system.damage import damages, spoil
 
 SETTINGS = Settings(
     market_slots=2, families=("btc-updown-5m",), tokens=(), hold_ms=5, depth_interval_ms=10,
@@ -476,6 +479,37 @@ def test_a_restarted_feed_recalls_the_windows_it_listed_with_their_newest_tick(
     third = World(monkeypatch, first.namespace)
     assert third.feed.recalled == {}
     third.close(remove=False)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_its_predecessor_left_a_feed_starts_and_publishes(monkeypatch, make, data):
+    window = make.market_info(
+        slug="btc-updown-5m-1791000000", asset="btc", window_end_ns=1_791_000_300 * S
+    )
+    books = make.both_books([("0.4", "1")], [("0.5", "1")])
+    first, second = World(monkeypatch), None
+    try:
+        first.feed.on_listed(window)
+        first.connect()
+        first.read(books)
+        for board in data.draw(st.lists(st.sampled_from(["instruments", "pair_bbo"]), min_size=1)):
+            slot = data.draw(st.integers(0, 1)) if board == "instruments" else 0
+            keep = data.draw(st.sampled_from(((), ("tag", "incarnation"))))
+            spoil(first.segment, board, slot, data.draw(damages(board, keep=keep)))
+        first.close(remove=False)
+        second = World(monkeypatch, first.namespace)
+        for market in (*second.feed.recalled.values(), window):
+            second.feed.on_listed(market)
+        second.connect()
+        second.read(books)
+        pair = second.feed.channel.pairs[window.condition_id]
+        assert pair.is_whole
+        assert second.top(pair.slot).yes_bid_px_e9 == 4 * 10**8
+    finally:
+        if second is not None:
+            second.segment.close()
+        remove(ROLE, namespace=first.namespace)
 
 
 def test_hashes_are_checked_while_the_venue_says_something(world, make, monkeypatch):

@@ -134,6 +134,13 @@ def test_a_listing_that_does_not_say_all_of_its_market_is_not_read_back(make, ch
     assert recall_window(Listing(market, 0), Listing(market, 1)) is None
 
 
+@pytest.mark.parametrize("changes", [{"tick_e9": 7}, {"tick_e9": 0}, {"settlement_type": 9}])
+def test_a_listing_that_cannot_be_is_not_read_back(make, changes):
+    market = a_window(make, **{k: v for k, v in changes.items() if k == "tick_e9"})
+    listed = (Listing(market, 0, **changes), Listing(market, 1, **changes))
+    assert recall_window(*listed) is None
+
+
 @pytest.mark.parametrize("changes", [{"id": ""}, {"market_id": "0x1"}, {"fee_rate_e9": 8}])
 def test_two_listings_that_are_not_of_one_market_give_none(make, changes):
     market = a_window(make)
