@@ -331,8 +331,8 @@ static PyObject *reader_copy_last(PyObject *object, PyObject *const *args, Py_ss
         uint64_t version = atomic_load_explicit(word, memory_order_acquire); /* R1, with W3 */
         uint64_t have = (uint64_t)count < version ? (uint64_t)count : version;
         uint64_t *to = (uint64_t *)(void *)PyBytes_AS_STRING(found);
-        for (uint64_t u = version - have + 1; u <= version; u++, to += self->word_count)
-            copy_cell(self, slot, u, to); /* R2 */
+        for (uint64_t u = version - have + 1, i = 0; i < have; i++, to += self->word_count)
+            copy_cell(self, slot, u + i, to); /* R2 */
         uint64_t reach = self->mask - (have ? have : 1) + MUTANT(MUTANT_HISTORY);
         if (overtaken_by(word, version) <= reach) {
             if (have < (uint64_t)count)

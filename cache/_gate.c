@@ -114,6 +114,14 @@ static long number_at(PyObject *tuple, Py_ssize_t index)
     return PyLong_AsLong(PyTuple_GET_ITEM(tuple, index));
 }
 
+/* A word of another process's header may be any u64; what is no time of ours lies in the future. */
+static int64_t word_at(PyObject *tuple, Py_ssize_t index)
+{
+    int overflow;
+    long long value = PyLong_AsLongLongAndOverflow(PyTuple_GET_ITEM(tuple, index), &overflow);
+    return overflow > 0 ? INT64_MAX : overflow < 0 ? INT64_MIN : value;
+}
+
 /* Take policy (name, evidence, lag, quiet) and witness (liveness, incarnation, link_ns, sibling_ns,
  * wall_offset_ns or None) apart; both are tuples, so they cannot change while they are held. */
 static int take_apart(PyObject *policy, PyObject *witness)
@@ -123,9 +131,9 @@ static int take_apart(PyObject *policy, PyObject *witness)
     this.lag_max = number_at(policy, 2);
     this.quiet_max = number_at(policy, 3);
     this.liveness = number_at(witness, 0);
-    this.incarnation = number_at(witness, 1);
-    this.link = number_at(witness, 2);
-    this.sibling = number_at(witness, 3);
+    this.incarnation = word_at(witness, 1);
+    this.link = word_at(witness, 2);
+    this.sibling = word_at(witness, 3);
     this.wall_offset = this.judges_lag ? number_at(witness, 4) : 0;
     if (PyErr_Occurred())
         return -1;

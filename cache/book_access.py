@@ -17,7 +17,7 @@ from typing import Final
 from cache.board import Miss, Snapshot
 from cache.book_metrics import BookMetrics
 from cache.book_store import BookStore, Sight
-from cache.gate import FAST15M, LATENCY_ARB, MS, Policy, Trust, Witness, gate
+from cache.gate import FAST15M, LATENCY_ARB, MS, POLICIES, Policy, Trust, Witness, gate
 
 LATENCY_ARB_MS: Final = (100, 500)
 """What a strategy of the latency_arb kind may ask for."""
@@ -38,6 +38,11 @@ def policy_of_ms(max_stale_ms: int, name: str = "default") -> Policy:
         if field != "name"
     }
     return Policy(name=name, **bounds)
+
+
+def policy_named(name: str, default_max_stale_ms: int) -> Policy:
+    """The policy of a name; "default" is that of the settings. Raises KeyError."""
+    return policy_of_ms(default_max_stale_ms) if name == "default" else POLICIES[name]
 
 
 def latency_arb(max_stale_ms: int = LATENCY_ARB_MS[1]) -> Policy:

@@ -125,10 +125,12 @@ class BookStoreWriter:
         return outcome
 
     def mark_not_ready(self, slot: int, stamp: Stamp) -> None:
-        """Forget a book, because the link is gone or for any other doubt."""
+        """Forget a book, because the link is gone or for any other doubt.
+
+        Whether a backlog is being read is another matter, and stays as it was.
+        """
         book = self._books[slot]
         book.ladder.reset()
-        book.is_behind = False
         self._publish(slot, book, stamp, _NONE)
 
     def mark_behind(self, slot: int, stamp: Stamp, *, is_behind: bool) -> None:

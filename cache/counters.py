@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+COUNT_MAX = 2**64 - 1
+
+
 class Counter(IntEnum):
     """Subject-action-unit; the sentence says what one more means."""
 
@@ -230,7 +233,13 @@ class CounterWriter:
         return value
 
     def add(self, counter: Counter, count: int = 1) -> None:
-        self._counters[counter] += count
+        """Count so many more; a counter that is full stays full, for some counts are a venue's."""
+        try:
+            self._counters[counter] += count
+        except ValueError:
+            if count < 0:
+                raise
+            self._counters[counter] = COUNT_MAX
 
     def set(self, counter: Counter, value: int) -> None:
         self._counters[counter] = value

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cache.gate import POLICIES, Policy
+from cache.book_access import policy_named
+from cache.gate import Policy
 from executor.paper import Latency, PaperParams
 from executor.risk import Limits
 from host.clock import NS_PER_MS, NS_PER_S
@@ -44,7 +45,7 @@ def executor_params(config: Config) -> ExecutorParams:
         strategies=told.strategies,
         market_slots=told.market_slots,
         order_slots=told.order_slots,
-        policy=POLICIES[told.policy],
+        policy=policy_named(told.policy, config.book_store.default_max_stale_ms),
         suspect_ns=told.suspect_ms * NS_PER_MS,
         halt_ns=int(config.supervisor.stop_timeout_s * HALT_SHARE * NS_PER_S),
         limits=_limits(config),

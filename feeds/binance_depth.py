@@ -5,7 +5,8 @@ the venue's procedure for a local book: diffs wait until a snapshot of the REST 
 snapshot drops those it contains, the rest must follow it and each other (`cache/ladder.py`). What
 breaks the order, or comes of a lost frame, makes the book not ready and has a new snapshot asked
 for; so does a book that has lost too many levels to show them all. The snapshot is asked for beside
-the frames, at most once at a time for each symbol, and ever more rarely in vain.
+the frames, at most once at a time for each symbol, and ever more rarely in vain: also where each
+one is of use and its book is reset at once again, for the venue bans who asks in a storm.
 
 A symbol that says nothing for too long (`hard_stale_ms`) is subscribed anew, and a snapshot is
 asked for as its witness: the market may be calm, or the subscription dead.
@@ -47,6 +48,9 @@ THIN_COUNT: Final = 100
 THIN_NS: Final = 5 * E9
 """Least time between two snapshots that are asked for only to see further."""
 
+LASTING_NS: Final = 5 * E9
+"""A book that stood so long was of use: a new snapshot of it is asked for at once."""
+
 VAIN_MAX: Final = 2
 """Silences in a row after which, if the venue moved on meanwhile, the connection is made anew."""
 
@@ -57,7 +61,8 @@ class _Symbol:
     """What is known of one symbol's stream."""
 
     __slots__ = (
-        "asked_count", "asked_ns", "frame_ns", "is_asking", "silence", "slot", "vain_count"
+        "asked_count", "asked_ns", "frame_ns", "is_asking", "silence", "slot", "taken_ns",
+        "vain_count",
     )  # fmt: skip
 
     def __init__(self, slot: SymbolSlot, hard_stale_ms: int) -> None:
@@ -66,8 +71,10 @@ class _Symbol:
         self.frame_ns = 0
         self.is_asking = False
         self.asked_ns = 0
+        self.taken_ns = 0
+        """When a snapshot was of use last."""
         self.asked_count = 0
-        """Snapshots asked for since the last one that was of use."""
+        """Snapshots asked for since the last one whose book stood for a while."""
         self.vain_count = 0
         """Silences that were too long since the last frame."""
 
@@ -169,6 +176,7 @@ class DepthFeed:
         self._send = None
         self._connected_ns = 0
         self._reset_all()
+        self._mark_behind(is_behind=False)  # The backlog went with the connection.
 
     # --- books ------------------------------------------------------------------------------------
 
@@ -224,6 +232,10 @@ class DepthFeed:
     async def _fetch(self, one: _Symbol) -> None:
         """Ask until the book is ready, or a snapshot was of use; wait longer each time in vain."""
         try:
+            if monotonic_ns() - one.taken_ns >= LASTING_NS:
+                one.asked_count = 0
+            else:
+                await self._wait(one)
             while self._connected_ns:
                 connected_ns, one.asked_ns = self._connected_ns, monotonic_ns()
                 self._counters.add(Counter.feeds_books_requested)
@@ -231,12 +243,16 @@ class DepthFeed:
                 if self._connected_ns != connected_ns:
                     continue  # Of another connection: its diffs are not those that wait.
                 if whole is not None and self._take(one, whole):
-                    one.asked_count = 0
+                    one.taken_ns = monotonic_ns()
                     return
-                one.asked_count += 1
-                await self._pause(backoff_s(one.asked_count, self._jitter()))
+                await self._wait(one)
         finally:
             one.is_asking = False
+
+    async def _wait(self, one: _Symbol) -> None:
+        """Let time pass before another snapshot, longer each time."""
+        one.asked_count += 1
+        await self._pause(backoff_s(one.asked_count, self._jitter()))
 
     def _take(self, one: _Symbol, whole: Whole) -> bool:
         """Put a snapshot to the book; False where another one is needed."""

@@ -31,8 +31,12 @@ from host.clock import NS_PER_MS, NS_PER_S, monotonic_ns
 from host.log import get_log
 from host.settings import PolymarketFeed as Settings
 
-KEEPALIVE: Final = Keepalive(lambda number: "PING", interval_s=10.0, stale_s=30.0, ping_s=0.5)
-"""Text PING as the venue wants it; pings of the protocol prove the link of a quiet connection."""
+KEEPALIVE: Final = Keepalive(lambda number: "PING", interval_s=10.0, stale_s=30.0, ping_s=0.15)
+"""Text PING as the venue wants it; pings of the protocol prove the link of a quiet connection.
+
+A ping every other tick and a tick until its pong is shown make 0.3 s: less than the 0.5 s that the
+strictest policy allows. No rule of the venue is known that counts them."""
+
 MIDS_EVERY: Final = 10
 CERTIFY_EVERY: Final = 3
 """One market's hashes are checked every so many ticks; it costs some tenths of a millisecond."""

@@ -24,7 +24,6 @@ from cache.board import Miss, Snapshot
 from cache.counters import Counter
 from cache.layout import (
     DEPTH,
-    DEPTH_LEVELS,
     INSTRUMENT,
     PAIR_BBO,
     SETTLEMENT,
@@ -39,11 +38,12 @@ from feeds.gamma_wire import MarketInfo
 from feeds.market_lane import LaneTerms, MarketLane
 from feeds.pair import Boards, Pair
 from feeds.proxy import ReferenceProxy
+from feeds.pure_book import is_tick
 from feeds.rest_books import RestBooks
 from feeds.subscriptions import Slots, instrument_values, recall_window
 from feeds.twap import SettlementFeed, SettlementSettings
 from feeds.witness import Budget, Witness
-from host.clock import NS_PER_S, monotonic_ns, wall_ns
+from host.clock import NS_PER_MS, NS_PER_S, monotonic_ns, wall_ns
 from host.idle import until_next
 from host.log import get_log
 from host.settings import BookStore, Config
@@ -79,9 +79,9 @@ class PolymarketFeed:
         ws_url: str,
         settings: Settings,
         *,
+        book_store: BookStore,
         settlement: SettlementFeed | None = None,
         make_witness: Callable[[], Witness] | None = None,
-        book_store: BookStore | None = None,
     ) -> None:
         """`make_witness` makes the witness of each lane."""
         self._segment = segment
@@ -96,13 +96,10 @@ class PolymarketFeed:
             depth=segment.board("depth"),
             trades=segment.board("trades"),
             counters=segment.counters,
-            depth_max=book_store.max_depth if book_store is not None else DEPTH_LEVELS,
+            depth_max=book_store.max_depth,
         )
         self._slots = Slots(settings.market_slots)
-        quiet_s = settings.quiet_s
-        if book_store is not None:
-            quiet_s = min(quiet_s, book_store.hard_stale_ms / 1e3)
-        quiet_ns = int(quiet_s * NS_PER_S)
+        quiet_ns = book_store.hard_stale_ms * NS_PER_MS
         self._terms = LaneTerms(segment, ws_url, settings, quiet_ns, self._on_proof)
         self._group: asyncio.TaskGroup | None = None
         self._carriers: dict[str, MarketLane] = {}
@@ -124,7 +121,8 @@ class PolymarketFeed:
             return
         market = recall_window(yes, no)
         if market is not None:  # The tick may have changed since it was listed.
-            self.recalled[market.slug] = replace(market, tick_e9=top.tick_e9 or market.tick_e9)
+            tick_e9 = top.tick_e9 if is_tick(top.tick_e9) else market.tick_e9
+            self.recalled[market.slug] = replace(market, tick_e9=tick_e9)
 
     async def run(self) -> None:
         """Keep the lanes and the clock going until cancelled."""
@@ -253,9 +251,9 @@ async def serve(segment: WriterSegment, config: Config) -> None:
         segment,
         venue.ws_url,
         settings,
+        book_store=config.book_store,
         settlement=settlement,
         make_witness=make_witness,
-        book_store=config.book_store,
     )
     wanted = DiscoverySettings(
         families=settings.families,

@@ -17,7 +17,7 @@ import msgspec
 from cache.md_entry import MDBook, MDBookError, MDRefreshError
 from feeds.book import parse_time_ns, read_side
 from feeds.polymarket_wire import DECODE_FAULTS, Level
-from feeds.pure_book import TICK_MIN
+from feeds.pure_book import TICK_MIN, parse_tick
 
 BOOKS_MAX: Final = 500
 """Tokens of one question; the venue refuses more."""
@@ -32,17 +32,19 @@ class RestBook(msgspec.Struct, gc=False):
     timestamp: str
     bids: list[Level]
     asks: list[Level]
+    tick_size: str = ""
 
 
 class VenueBook(MDBook, frozen=True):
-    """A book, and when the venue says that it changed last."""
+    """A book, when the venue says that it changed last, and its tick size; 0 where it says none."""
 
     venue_ts_ns: int = 0
+    tick_e9: int = 0
 
     def cut(self, depth: int) -> VenueBook:
         if len(self.bids) <= depth and len(self.asks) <= depth:
             return self
-        return VenueBook(self.bids[:depth], self.asks[:depth], self.venue_ts_ns)
+        return VenueBook(self.bids[:depth], self.asks[:depth], self.venue_ts_ns, self.tick_e9)
 
 
 _decode = msgspec.json.Decoder(list[RestBook]).decode
@@ -67,8 +69,9 @@ def read_book(told: RestBook, depth: int) -> VenueBook:
         bids, _ = read_side(told.bids, True, TICK_MIN)
         asks, _ = read_side(told.asks, False, TICK_MIN)
         venue_ts_ns = parse_time_ns(told.timestamp)
+        tick_e9 = parse_tick(told.tick_size) if told.tick_size else 0
     except ValueError as fault:
         raise MDBookError(str(fault)[:120]) from None
     best = nlargest(depth, bids.items(), key=_price), nsmallest(depth, asks.items(), key=_price)
     found = MDBook.of_levels(*best)
-    return VenueBook(found.bids, found.asks, venue_ts_ns)
+    return VenueBook(found.bids, found.asks, venue_ts_ns, tick_e9)

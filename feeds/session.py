@@ -89,7 +89,8 @@ class Keepalive:
     silence_s: float = 0.0
     """Without any frame this long the connection is made anew; 0 where silence is no fault."""
     ping_s: float = 0.0
-    """Without any read this long a ping of the protocol is sent, its pong to be read; 0 never."""
+    """Without any frame this long a ping of the protocol is sent, its pong to be read, and another
+    one whether it came or not; 0 never."""
 
 
 def _is_loopback(url: str) -> bool:
@@ -142,6 +143,8 @@ class Session:
         self._frame_count = 0
         self.read_ns = 0
         """When the socket was read last."""
+        self._frame_ns = 0
+        """When a frame was read last; a pong is none."""
         self._pinged_ns = 0
         self._closing_ns = 0
 
@@ -163,7 +166,8 @@ class Session:
         """Let the keepalive begin: something was subscribed after `on_connected`."""
         if not self._armed:
             self._armed = True
-            self._next_ping_ns = time.monotonic_ns() + int(self._keepalive.interval_s * 1e9)
+            self._pinged_ns = time.monotonic_ns()
+            self._next_ping_ns = self._pinged_ns + int(self._keepalive.interval_s * 1e9)
 
     def answered(self, number: int | None = None) -> None:
         """Note the answer to keepalive message `number` (None: the oldest unanswered one)."""
@@ -304,7 +308,7 @@ class Session:
         policy = self._keepalive
         if self._armed and now_ns >= self._next_ping_ns:
             self._ping(now_ns)
-        quiet_ns = now_ns - max(self.read_ns, self._pinged_ns)
+        quiet_ns = now_ns - max(self._frame_ns, self._pinged_ns)
         if policy.ping_s and self._armed and quiet_ns >= policy.ping_s * 1e9:
             self._pinged_ns = now_ns
             connection.send_ping()
@@ -362,6 +366,7 @@ class Session:
         if self._frame_count:
             self._counters.add(Counter.feeds_frames_received, self._frame_count)
             self._frame_count = 0
+            self._frame_ns = self.read_ns
             self._handler.on_burst()
         self._counters.add(Counter.feeds_bytes_received, byte_count)
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from cache.board import Snapshot
-from cache.layout import INSTRUMENT, SettlementType, next_generation, tag_of
+from cache.layout import INSTRUMENT, SettlementType, next_generation, tag_of, word_of
 from feeds.gamma_wire import MarketInfo
 from feeds.pair import SNAPSHOT, Pair
+from feeds.pure_book import is_tick
 
 ASK_NS = 5_000_000_000
 """A whole book that was asked for is waited for this long at first, then ever longer ..."""
@@ -26,7 +27,7 @@ ASK_DOUBLED_MAX = 2
 """... up to so many times twice as long."""
 
 SUSPECT_ASK_NS = 500_000_000
-"""Least time between two questions where state is known to be in doubt."""
+"""Least time before the first question where state is known to be in doubt; then `ASK_NS` each."""
 
 SLUG_BYTES, OUTCOME_BYTES = 72, 16
 
@@ -114,8 +115,9 @@ class BookRequests:
     """When a market's whole book is to be asked for again, and when that is hopeless.
 
     Asked for where state may be lost, where a token has no book, and after `quiet_ns` without any
-    change or proof. A book that came and was not followed by a change or a witness may be all that
-    a dead subscription gives: its market goes on waiting longer each time.
+    change or proof: so a silent market that nobody witnesses is proven by whole books alone, one
+    every `quiet_ns`. What has no answer is asked for ever more rarely. A book that came and was not
+    followed by a change or a witness may be all that a dead subscription gives: it counts as none.
     """
 
     def __init__(self, quiet_ns: int) -> None:
@@ -151,9 +153,10 @@ class BookRequests:
             if not is_broken and pair.is_whole:
                 self._asked[pair.tag] = (asked_ns, count if pair.proof == SNAPSHOT else 0)
                 continue
-            # What flows again has a subscription that lives: its book will come.
-            vain_count = count if pair.recv_ns <= asked_ns else min(count, 1)
-            if now_ns - asked_ns < _delay_ns(vain_count, is_suspect=pair.is_suspect):
+            delay_ns = _delay_ns(count, is_suspect=pair.is_suspect)
+            if pair.recv_ns > asked_ns:  # A subscription that lives: its book will come.
+                delay_ns = min(delay_ns, ASK_NS, self._quiet_ns)
+            if now_ns - asked_ns < delay_ns:
                 continue
             is_in_vain = count > 0 and (pair.is_suspect or pair.recv_ns < asked_ns)
             if is_broken and is_in_vain and wall_ns >= market.window_start_ns:
@@ -170,10 +173,13 @@ class BookRequests:
 
 
 def _delay_ns(count: int, *, is_suspect: bool) -> int:
-    """Give the least time since the last question, after so many in vain."""
-    if not count:
-        return SUSPECT_ASK_NS if is_suspect else ASK_NS
-    return ASK_NS << min(count - 1, ASK_DOUBLED_MAX)
+    """Give the least time since the last question, after so many in vain.
+
+    A market in doubt was there before, and is to come back soon: its questions get no rarer.
+    """
+    if is_suspect:
+        return ASK_NS if count else SUSPECT_ASK_NS
+    return ASK_NS << min(max(count - 1, 0), ASK_DOUBLED_MAX)
 
 
 def instrument_values(
@@ -220,6 +226,9 @@ def recall_window(yes: Snapshot, no: Snapshot) -> MarketInfo | None:
     asset, is_window, _ = yes.slug.partition("-updown-")
     if not (is_window and yes.id and no.id) or _may_be_cut(yes) or _may_be_cut(no):
         return None
+    settlement_type = word_of(SettlementType, yes.settlement_type)
+    if settlement_type is None or not is_tick(yes.tick_e9):
+        return None
     market = MarketInfo(
         condition_id=yes.market_id,
         slug=yes.slug,
@@ -239,7 +248,7 @@ def recall_window(yes: Snapshot, no: Snapshot) -> MarketInfo | None:
         window_start_ns=yes.window_start_ns,
         window_end_ns=yes.window_end_ns,
         twap_ns=yes.twap_ns,
-        settlement_type=SettlementType(yes.settlement_type),
+        settlement_type=settlement_type,
         protocol_version=yes.protocol_version,
     )
     for index, held in enumerate((yes, no)):

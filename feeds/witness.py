@@ -2,10 +2,11 @@
 
 A market may be silent because it is calm, or because its subscription died while its siblings
 and PONG go on. So about once a second every silent market's book is compared with what REST shows.
-Equal proves it, as of the moment the question was asked. Different may be a frame on its way; so
-only a book that differs twice, with no frame of the market between, is called frozen: SUSPECT, and
-whole books are asked for again over the WebSocket. An answer that is older than the book, or the
-ghost that the venue shows for some books (bid 0.01, ask 0.99), says nothing.
+Equal, with the same tick size, proves it, as of the moment the question was asked. Different may be
+a frame on its way; so only a book that differs twice, with no frame of the market between, is
+called frozen: SUSPECT, and whole books are asked for again over the WebSocket. An answer that is
+older than the book, or the ghost that the venue shows for some books (bid 0.01, ask 0.99), says
+nothing.
 
 Where more markets are silent than the budget of books a second allows, those are asked for whose
 proof is oldest. Questions go through the cache for REST snapshots: it serves what it has and asks
@@ -107,15 +108,17 @@ def judge(
     depth: int,
     is_still: bool,
     venue_ts_ns: int,
+    tick_e9: int = 0,
 ) -> Verdict:
     """Compare a market's books with the venue's, token by token.
 
     `is_still`: no frame of the market came since the venue was asked; `venue_ts_ns`: when the
-    venue made the market's newest change that we know.
+    venue made the market's newest change that we know; `tick_e9`: its tick size, 0 not known.
     """
     verdict = Verdict.MATCHED
     for book, shown in zip(books, told, strict=True):
-        if best_of(book, depth) == (shown.bids[:depth], shown.asks[:depth]):
+        has_tick = tick_e9 in (0, shown.tick_e9) or not shown.tick_e9
+        if has_tick and best_of(book, depth) == (shown.bids[:depth], shown.asks[:depth]):
             continue
         if not is_still or shown.venue_ts_ns < venue_ts_ns or is_ghost(shown):
             return Verdict.UNCLEAR
@@ -286,6 +289,7 @@ class Witness:
             depth=self._depth,
             is_still=pair.recv_ns < look.asked_ns,
             venue_ts_ns=pair.venue_ts_ns,
+            tick_e9=pair.tick_e9,
         )
         self._counters.add(verdict.value)
         look.is_open = verdict is not Verdict.MATCHED

@@ -62,7 +62,7 @@ def load(path: str | Path | None = None, *, environ: Mapping[str, str] = os.envi
     values = copy.deepcopy(shipped)
     if chosen is not None and os.path.realpath(chosen) != str(DEFAULT_PATH):
         _merge(values, _read(Path(chosen), faults))
-    variables = _apply_environment(values, environ, faults)
+    variables = _apply_environment(values, environ, shipped=shipped, faults=faults)
     _resolve_sim(values)
     check = _Check(str(chosen or DEFAULT_PATH), shipped, variables, faults)
     config = check.section(Config, values, "")
@@ -157,7 +157,11 @@ def _has(values: object, full: str) -> bool:
 
 
 def _apply_environment(
-    values: dict[str, Any], environ: Mapping[str, str], faults: list[str]
+    values: dict[str, Any],
+    environ: Mapping[str, str],
+    *,
+    shipped: Mapping[str, Any],
+    faults: list[str],
 ) -> dict[str, str]:
     """Lay the variables over the values; give the variable of each key set by one.
 
@@ -176,7 +180,7 @@ def _apply_environment(
         section, _, key = full.rpartition(".")
         if not _has(values, section) or not isinstance(place := _at(values, section), dict):
             continue
-        value = _from_text(text, place.get(key))
+        value = _from_text(text, _at(shipped, full))
         if full in variables and place[key] != value:
             faults.append(f"{variables[full]} and {name} set {full} to different values: unset one")
         place[key], variables[full] = value, name

@@ -33,6 +33,7 @@ TokenId = Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")]
 Symbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]{2,20}$")]
 Amount = Annotated[str, Meta(pattern=r"^[0-9]{1,9}([.][0-9]{1,9})?$")]
 """A price, size or sum of money: decimal text, because a TOML number would be a float."""
+PolicyName = Literal["default", "latency_arb", "fast15m", "long"]
 MarketSlots = Annotated[int, Meta(ge=1, le=65_536)]
 
 
@@ -111,7 +112,6 @@ class PolymarketFeed(Section, frozen=True):
     connection_tokens_max: Annotated[int, Meta(ge=2, le=500)]
     hold_ms: Annotated[int, Meta(ge=1, le=100)]
     depth_interval_ms: Annotated[int, Meta(ge=1, le=1_000)]
-    quiet_s: Annotated[float, Meta(ge=1, le=86_400)]
     witness_books_per_s: Annotated[int, Meta(ge=2, le=5_000)]
     lead_s: Annotated[float, Meta(ge=0, le=3_600)]
     linger_s: Annotated[float, Meta(ge=0, le=3_600)]
@@ -225,8 +225,8 @@ class Strategy(Section, frozen=True):
     trigger: Literal["rate", "bell"]
     rate_hz: Annotated[float, Meta(ge=0.1, le=1_000)]
     bell_interval_ms_min: Annotated[int, Meta(ge=0, le=1_000)]
-    book_policy: Literal["latency_arb", "fast15m", "long"]
-    reference_policy: Literal["latency_arb", "fast15m", "long"]
+    book_policy: PolicyName
+    reference_policy: PolicyName
     open_before_s: Annotated[float, Meta(ge=0, le=86_400)]
     out_before_s: Annotated[float, Meta(ge=1, le=3_600)]
     valid_ms: Annotated[int, Meta(ge=100, le=60_000)]
@@ -271,7 +271,7 @@ class Executor(Section, frozen=True):
     strategies: tuple[Annotated[str, Meta(pattern=r"^[a-z0-9*?][a-z0-9*?_-]{0,31}$")], ...]
     market_slots: MarketSlots
     order_slots: Annotated[int, Meta(ge=16, le=4096)]
-    policy: Literal["latency_arb", "fast15m", "long"]
+    policy: PolicyName
     suspect_ms: Millis
     orders_per_s: Positive
     orders_burst: Positive

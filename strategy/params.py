@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cache.gate import POLICIES, Policy
+from cache.book_access import policy_named
+from cache.gate import Policy
 from cache.layout import Provenance
 from host.settings import Config
 from strategy.market_maker import MakerParams
@@ -59,8 +60,10 @@ def strategy_params(config: Config) -> StrategyParams:
             sd_unknown_bps=told.basis_sd_unknown_bps,
             fade_s=told.basis_fade_s,
         ),
-        book_policy=POLICIES[told.book_policy],
-        reference_policy=POLICIES[told.reference_policy],
+        book_policy=policy_named(told.book_policy, config.book_store.default_max_stale_ms),
+        reference_policy=policy_named(
+            told.reference_policy, config.book_store.default_max_stale_ms
+        ),
         lag_ns=round(told.twap_lag_s * _NS),
         features_age_ns_max=told.features_age_ms_max * _MS,
         interval_ns=round(_NS / told.rate_hz),

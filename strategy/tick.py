@@ -132,6 +132,10 @@ class TargetQuotes(Struct, frozen=True):
     strike_e9: int = 0
 
 
+_AGE_NS_MAX = 2**63 - 1
+"""Of a receive time that is none the age may be more than the record can hold."""
+
+
 def record_values(
     target: TargetQuotes, view: View, *, strategy_tag: int, publish_ns: int, cause_ns: int
 ) -> tuple[int, ...]:
@@ -161,8 +165,8 @@ def record_values(
         target.strike_e9,
         book.version if book else 0,
         reference.version if reference else 0,
-        book.age_ns if book else 0,
-        reference.age_ns if reference else 0,
+        min(book.age_ns, _AGE_NS_MAX) if book else 0,
+        min(reference.age_ns, _AGE_NS_MAX) if reference else 0,
         target.reason,
         int(target.keep),
         cause_ns,

@@ -344,6 +344,19 @@ def test_history_is_whole_in_order_and_at_most_k_minus_2_long(twin):
             ground.reader.history(0, count, TAG)
 
 
+@pytest.mark.parametrize("version", [2**63 - 1, 2**63, 2**64 - 1])
+def test_a_version_that_no_writer_reaches_leads_nowhere_else(twin, version):
+    ground = Ground(twin, cells=8)
+    ground.writer.assign(0, TAG, 0)
+    for seed in range(1, 9):
+        ground.publish(seed=seed)
+    ground.set_version(0, version)
+    assert len(ground.reader.history(0, 6, TAG)) == 6
+    assert ground.reader.version(0) == version
+    assert ground.reader.read(0, TAG).version == version
+    assert ground.reader.read_version(0, version).tag == TAG
+
+
 @pytest.mark.parametrize("count", [0, 1, 3, 6, 7, 30])
 def test_the_last_run_is_the_longest_history_of_a_tag(twin, count):
     ground = Ground(twin, cells=8)

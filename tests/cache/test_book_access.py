@@ -4,10 +4,11 @@ import time
 
 import pytest
 
-from cache.book_access import BookAccess, latency_arb, policy_of_ms
+from cache.book_access import BookAccess, latency_arb, policy_named, policy_of_ms
 from cache.book_metrics import BookMetrics
 from cache.book_store import bids_of
 from cache.gate import FAST15M, LATENCY_ARB, LONG, MS, Trust
+from cache.ladder import Delta, Whole
 from cache.layout import Flag, State
 from tests.cache.book_world import NOW, FeedWorld
 from tests.shm import own_namespace
@@ -135,6 +136,15 @@ def test_the_bounds_of_the_policies_are_those_they_are_known_by():
     assert LONG.evidence_ns_max == 5_000 * MS
 
 
+def test_a_policy_goes_by_its_name_and_the_default_by_its_threshold():
+    for policy in (LATENCY_ARB, FAST15M, LONG):
+        assert policy_named(policy.name, 700) is policy
+    assert policy_named("default", 700) == policy_of_ms(700)
+    assert policy_named("default", 1_500)[1:] == FAST15M[1:]
+    with pytest.raises(KeyError):
+        policy_named("slow", 700)
+
+
 def test_a_latency_arb_may_be_set_from_100_to_500_ms():
     assert latency_arb() == LATENCY_ARB
     found = latency_arb(150)
@@ -195,6 +205,28 @@ def test_a_book_published_after_the_clock_was_read_is_not_from_the_future(pm):
     pm.beat(now_ns)
     live(pm, now_ns=now_ns)
     assert access.get_book(UP, FAST15M, before_ns)[1] is Trust.LIVE
+
+
+def test_a_top_published_after_the_clock_was_read_is_not_from_the_future(pm):
+    access = BookAccess(pm.store())
+    before_ns = time.monotonic_ns()
+    now_ns = time.monotonic_ns()
+    pm.beat(now_ns)
+    pm.publish_depth(recv_ns=before_ns)
+    pm.publish_top(recv_ns=now_ns)
+    assert access.get_book(UP, FAST15M, before_ns)[1] is Trust.LIVE
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_book_whose_event_came_late_is_stale_where_the_offset_of_the_clocks_is_known(bn, batch):
+    offset_ns, lag_ns = 10**18, FAST15M.lag_ns_max + 1
+    bn.publish_top(batch=batch)
+    bn.writer.apply_snapshot(0, Whole(1, ((100, 1),), ((101, 1),)), bn.stamp())
+    stamp = bn.stamp(venue_ts_ns=NOW + offset_ns - lag_ns, batch=1)
+    bn.writer.apply_delta(0, Delta(2, 2, (), ()), stamp)
+    assert BookAccess(bn.store()).get_book("BTCUSDT", FAST15M, NOW)[1] is Trust.LIVE
+    access = BookAccess(bn.store(), wall_offset_ns=offset_ns)
+    assert access.get_book("BTCUSDT", FAST15M, NOW) == (None, Trust.STALE)
 
 
 def test_a_store_that_is_switched_off_serves_nothing(pm):

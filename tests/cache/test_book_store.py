@@ -1,5 +1,7 @@
 """The book store: whole books by token, read from the board of whichever feed writes it."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from cache.board import Miss
 from cache.book_store import BookStore, BookStoreWriter, asks_of, bids_of
 from cache.errors import SegmentMissing
 from cache.ladder import Delta, Outcome, Whole
-from cache.layout import Flag, Proof
+from cache.layout import INSTRUMENT, Flag, Proof
 from cache.liveness import Liveness
 from cache.segment import WriterSegment
 from tests.cache.book_world import NOW, FeedWorld
@@ -85,6 +87,7 @@ def test_any_anomaly_marks_the_book_not_ready_and_shows_no_level(world, bad):
     book = store.read(BTC)
     assert (book.bid_count, book.ask_count, book.venue_seq) == (0, 0, 0)
     assert book.flags == Flag.RESYNC | Flag.NO_BID | Flag.NO_ASK
+    assert book.proof == Proof.NONE
 
 
 def test_a_crossed_snapshot_is_rejected_counted_and_leaves_the_book_not_ready(world):
@@ -232,6 +235,30 @@ def test_a_book_whose_top_was_marked_is_not_ready_at_once(pm):
     assert not store.is_ready("111")
 
 
+def test_a_book_of_a_market_that_is_over_is_not_ready(pm):
+    store = pm.store()
+    pm.publish_top(batch=4)
+    pm.publish_depth(batch=4, flags=int(Flag.RESOLVED))
+    assert not store.is_ready("111")
+
+
+def test_a_listing_under_another_tokens_tag_is_none(world):
+    store = world.store()
+    board = world.segment.board("instruments")
+    world.list(2, "SOLUSDT")
+    listed = dict(zip(INSTRUMENT.value_names, struct_values(board.last(2)), strict=True))
+    board.assign(2, 12345, 0)
+    board.publish(2, tuple(listed.values()))
+    world.segment.bump_epoch()
+    assert store.tokens() == ("BTCUSDT", "ETHUSDT")
+
+
+def struct_values(record):
+    """What a publisher gave for an instrument."""
+    values = (getattr(record, name) for name in INSTRUMENT.value_names)
+    return [value.encode() if isinstance(value, str) else value for value in values]
+
+
 def test_depth_and_top_are_of_one_moment_only_where_their_batch_is_equal(pm):
     store = pm.store()
     pm.publish_depth(batch=4)
@@ -253,6 +280,9 @@ def test_the_witness_tells_of_the_writer_and_its_link(world):
     world.beat(NOW, link_ns=NOW - 5)
     found = store.witness(NOW)
     assert (found.liveness, found.incarnation, found.link_ns) == (Liveness.LIVE, 1, NOW - 5)
+    ahead_ns = time.monotonic_ns() + 3_600 * NOW
+    world.segment.heartbeat(ahead_ns)
+    assert store.witness(NOW).liveness is Liveness.STALLED, "a beat of the future is none"
 
 
 # --- notification ---------------------------------------------------------------------------------

@@ -46,6 +46,15 @@ def test_a_reader_sees_what_the_writer_counted_and_only_that(words):
     assert reader.all() == {"cache_read_busy": 5, "feeds_hash_matched": 7}
 
 
+def test_a_counter_that_is_full_stays_full(words):
+    writer, reader = CounterWriter(words), CounterReader(words)
+    for count in (2**63, 2**63 + 5, 1):
+        writer.add(Counter.feeds_twap_lost, count)
+    assert reader.all() == {"feeds_twap_lost": 2**64 - 1}
+    with pytest.raises(ValueError, match="Q"):
+        writer.add(Counter.cache_read_busy, -1)
+
+
 def test_percentiles_come_from_the_buckets_and_nothing_recorded_is_none(words):
     writer, reader = CounterWriter(words), CounterReader(words)
     assert reader.percentiles(Histogram.wire_to_slot_ns, 0.5) is None

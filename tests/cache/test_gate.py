@@ -120,8 +120,9 @@ def test_a_frozen_token_is_stale_among_busy_siblings_on_a_link_that_answers() ->
 
 
 def test_policies_differ_in_patience() -> None:
-    bounds = [policy.evidence_ns_max for policy in (LATENCY_ARB, FAST15M, LONG)]
-    assert bounds == [500 * MS, 1_500 * MS, 5_000 * MS]
+    bounds = [tuple(bound // MS for bound in policy[1:]) for policy in (LATENCY_ARB, FAST15M, LONG)]
+    # Of evidence, of events that come late, of a book that does not change.
+    assert bounds == [(500, 1_000, 2_500), (1_500, 3_000, 5_000), (5_000, 10_000, 15_000)]
 
 
 def test_a_time_in_the_future_is_never_fresh() -> None:
@@ -134,6 +135,15 @@ def test_a_time_in_the_future_is_never_fresh() -> None:
 @pytest.mark.parametrize("recv_ns", [0, -1, -(2**63)])
 def test_a_time_that_is_none_is_never_fresh_whatever_was_proven_since(recv_ns: int) -> None:
     assert judge(book(recv_ns=recv_ns, proven_ns=NOW - 1)) is Trust.STALE
+
+
+@pytest.mark.parametrize("word", [2**63, 2**64 - 1])
+def test_a_word_of_a_writer_may_be_any_number(word: int) -> None:
+    old = book(recv_ns=NOW - FAST15M.quiet_ns_max)
+    assert judge(old, link_ns=word) is judge(old, link_ns=0) is Trust.STALE
+    assert judge(old, link_ns=0, sibling_ns=word) is Trust.STALE
+    assert judge(old, link_ns=word, sibling_ns=NOW) is Trust.QUIET
+    assert judge(book(), incarnation=word) is Trust.WARMUP
 
 
 @pytest.mark.parametrize("venue_ts_ns", [-(2**63), 2**63 - 1])
@@ -266,4 +276,6 @@ def test_what_the_gate_holds_of_the_last_question_does_not_answer_the_next() -> 
         assert judge(quiet, FAST15M) is Trust.QUIET
         assert judge(quiet, LATENCY_ARB) is Trust.STALE
         assert judge(quiet, FAST15M, liveness=Liveness.STALLED) is Trust.STALLED
+        assert gate(quiet, FAST15M, NOW, ALIVE)[1] is Trust.QUIET
+        assert gate(quiet, LATENCY_ARB, NOW, ALIVE)[1] is Trust.STALE
         assert gate(quiet, FAST15M, NOW + 1, ALIVE)[1] is Trust.STALE

@@ -159,12 +159,20 @@ def test_a_delta_may_pass_through_a_crossed_state_within_itself():
 
 
 @pytest.mark.parametrize(
-    "bad", [delta(11, 11, ((0, 1),)), delta(11, 11, ((9, -1),)), delta(12, 11), delta(0, 11)]
-)
+    "bad",
+    [
+        delta(11, 11, ((0, 1),)), delta(11, 11, ((9, -1),)), delta(12, 11), delta(0, 11),
+        delta(11, 11, ((E9_MAX + 1, 1),)), delta(11, 11, (), ((200, E9_MAX + 1),)),
+    ],
+)  # fmt: skip
 def test_a_delta_with_a_number_that_cannot_be_resets(bad):
     ladder = ready(10)
     assert ladder.apply_delta(bad, 2) is Outcome.INVALID
     assert_empty(ladder)
+    waiting = Ladder()
+    waiting.apply_delta(delta(10, 10), 1)
+    assert waiting.apply_delta(bad, 2) is Outcome.INVALID
+    assert waiting.waiting_count == 0, "what came before it is of no use behind the hole"
 
 
 # --- waiting --------------------------------------------------------------------------------------
@@ -214,6 +222,13 @@ def test_what_waits_is_bounded_and_the_snapshot_must_then_be_newer():
     assert ladder.waiting_count == 2
     assert ladder.apply_snapshot(Whole(0, BIDS, ASKS), 2) is Outcome.TOO_OLD
     assert ladder.apply_snapshot(Whole(1, BIDS, ASKS), 3) is Outcome.APPLIED
+
+
+def test_no_more_than_a_thousand_and_twenty_four_deltas_wait():
+    ladder = Ladder()
+    for number in range(1, 1_100):
+        ladder.apply_delta(delta(number, number), 1)
+    assert ladder.waiting_count == 1_024
 
 
 def test_a_waiting_delta_that_crosses_the_snapshot_leaves_the_ladder_not_ready():

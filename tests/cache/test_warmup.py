@@ -99,7 +99,26 @@ def test_a_token_that_came_once_is_never_disabled() -> None:
     warmup.see({1: True, 2: False}, 0)
     warmup.see({1: False, 2: False}, S)  # its book is gone again: the gate's business
     assert warmup.see({1: False, 2: False}, TIMEOUT) == [2]
+    assert warmup.see({1: False, 2: False}, 3 * TIMEOUT) == []
     assert not warmup.is_disabled((1,))
+
+
+def test_it_opens_once() -> None:
+    warmup = made()
+    warmup.see(tokens(10, 8), S)
+    warmup.see(tokens(10, 8), 2 * S)
+    warmup.see(tokens(10, 8), S + TIMEOUT)
+    assert warmup.took_ns == 0
+    assert not warmup.has_expired
+
+
+def test_a_token_that_comes_at_the_last_moment_came() -> None:
+    for at_ns in (TIMEOUT - 1, TIMEOUT):
+        warmup = made()
+        warmup.see({1: False}, 0)
+        assert warmup.see({1: True}, at_ns) == []
+        assert warmup.is_open
+        assert not warmup.has_expired
 
 
 def test_a_window_that_rolls_in_later_is_never_disabled() -> None:

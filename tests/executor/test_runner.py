@@ -14,7 +14,7 @@ from executor.paper import Latency, PaperParams
 from executor.params import ExecutorParams
 from executor.runner import Executor
 from host.log import SINK
-from tests.system.damage import damages, spoil
+from tests.system.damage import damages, spoil, spoil_word, stray_words
 
 MAKER = "strategy.maker"
 PAIR = tag_of("polymarket", "a")
@@ -561,7 +561,10 @@ def test_whatever_others_write_it_goes_on_and_its_own_records_stay_whole(bench, 
         board = data.draw(st.sampled_from(sorted(FOREIGN)))
         slot = data.draw(st.sampled_from(FOREIGN[board]))
         segment = bench.strategy if board == "quotes" else bench.world.feed
-        spoil(segment, board, slot, data.draw(damages(board)))
+        if data.draw(st.booleans()):
+            spoil(segment, board, slot, data.draw(damages(board)))
+        else:
+            spoil_word(segment, *data.draw(stray_words({board: FOREIGN[board]})))
         bench.turn(data.draw(st.integers(0, 200)))
     bench.turn(100)
     bench.role.due_ns()

@@ -13,12 +13,12 @@ from host.settings import PolymarketFeed as Settings
 
 SETTINGS = Settings(
     market_slots=2, families=("btc-updown-5m",), tokens=(), connection_tokens_max=250, hold_ms=5,
-    depth_interval_ms=10, quiet_s=30.0, witness_books_per_s=1_000, lead_s=120.0, linger_s=90.0,
+    depth_interval_ms=10, witness_books_per_s=1_000, lead_s=120.0, linger_s=90.0,
     lookup_timeout_s=5.0, official_interval_s=15.0, twap_silence_s=10.0, twap_wait_s=3.0,
     strike_proxy="none",
 )  # fmt: skip
 BOOK_STORE = BookStore(
-    enabled=True, default_max_stale_ms=1_500, hard_stale_ms=5_000, max_depth=1,
+    enabled=True, default_max_stale_ms=1_500, hard_stale_ms=5_000, max_depth=20,
     warmup_timeout_ms=10_000, warmup_min_ready_fraction=0.8,
 )  # fmt: skip
 S = 1_000_000_000
@@ -74,8 +74,9 @@ class World:
         self.reader = ReaderSegment.attach(ROLE, namespace=self.namespace)
         self.settlement = Settlement()
         self.feed = PolymarketFeed(
-            self.segment, "ws://127.0.0.1:1/", settings, settlement=self.settlement, **more
-        )
+            self.segment, "ws://127.0.0.1:1/", settings, settlement=self.settlement,
+            **({"book_store": BOOK_STORE} | more),
+        )  # fmt: skip
         self.timers = []
         self.lane = self.feed.lanes[0]
         self.session = self.stub(self.lane)

@@ -11,7 +11,7 @@ from cache.ladder import Whole
 from cache.layout import E9, Flag, tag_of
 from cache.segment import ReaderSegment, WriterSegment
 from feeds.binance import ROLE, boards
-from feeds.binance_depth import THIN_NS, DepthFeed
+from feeds.binance_depth import LASTING_NS, THIN_NS, DepthFeed
 from feeds.binance_slot import Boards, SymbolSlot
 from feeds.features import VolatilityParams
 from host.settings import BookStore as Settings
@@ -138,6 +138,7 @@ def test_the_first_diff_has_a_snapshot_asked_for_and_more_of_them_do_not(world):
     assert not world.is_ready()
     world.rest(Whole(11, BIDS, ASKS))
     assert world.asked == [BTC]
+    assert world.counters[Counter.feeds_books_requested] == 1
     assert world.is_ready()
     assert world.read().venue_seq == 12
     assert not world.is_ready(ETH)
@@ -194,6 +195,35 @@ def test_a_crossed_book_is_reset_and_rebuilt(world):
     world.diff(12, 12)
     world.rest(Whole(12, BIDS, ASKS))
     assert world.is_ready()
+
+
+def test_a_book_that_is_reset_again_and_again_is_asked_for_ever_more_rarely(world):
+    world.start()
+    for number in range(11, 31, 2):  # Every other diff crosses: the venue, or we, have gone mad.
+        world.now_ns += 10**8
+        world.diff(number, number, bids=[(101 * E9, E9)])
+        assert not world.is_ready()
+        world.diff(number + 1, number + 1)
+        world.rest(Whole(number + 1, BIDS, ASKS))
+        assert world.is_ready()
+    assert world.pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0]
+    world.now_ns += LASTING_NS
+    world.diff(40, 40)
+    world.rest(Whole(40, BIDS, ASKS))
+    assert len(world.pauses) == 10, "a book that stood for a while is asked for at once"
+
+
+def test_who_waits_to_ask_again_asks_nothing_once_the_connection_is_gone(world):
+    world.start()
+    asked_count = len(world.asked)
+
+    async def cut(seconds):
+        world.feed.on_disconnected("gone")
+
+    world.feed._pause = cut
+    world.diff(12, 12)
+    world.rest()
+    assert len(world.asked) == asked_count
 
 
 def test_a_frame_that_was_thrown_away_makes_every_book_not_ready(world):
@@ -253,6 +283,27 @@ def test_a_backlog_is_shown_as_such_until_it_was_read(world):
     assert world.is_ready()
 
 
+def test_a_frame_thrown_away_within_a_backlog_does_not_end_it(world):
+    world.start()
+    world.feed.on_stalled()
+    world.feed.on_rejected(world.now_ns)
+    world.diff(11, 11)
+    world.rest(Whole(11, BIDS, ASKS))
+    assert world.read().bid_count == 2
+    assert not world.is_ready(), "what follows may still be old"
+    world.feed.on_caught_up()
+    assert world.is_ready()
+
+
+def test_a_backlog_ends_with_its_connection(world):
+    world.start()
+    world.feed.on_stalled()
+    world.feed.on_disconnected("gone")
+    assert not world.is_ready()
+    world.start(3)
+    assert world.is_ready()
+
+
 def test_depth_names_the_batch_of_the_top_with_the_same_id_and_no_other(world):
     bbo = world.segment.board("bbo")
 
@@ -264,6 +315,12 @@ def test_depth_names_the_batch_of_the_top_with_the_same_id_and_no_other(world):
     top(5, 10)
     world.start()
     assert world.read().batch == 5
+    bbo.assign(0, tag_of("binance", ETH), 0)
+    top(5, 11)
+    world.diff(11, 11)
+    assert world.read().batch == 0, "a top of another symbol"
+    bbo.assign(0, tag_of("binance", BTC), 0)
+    world.start()
     world.diff(11, 12)
     assert world.read().batch == 0
     top(6, 14)
@@ -336,6 +393,40 @@ def test_a_symbol_that_stays_silent_while_the_venue_moves_on_has_the_connection_
     assert world.asked[2:] == [BTC, BTC]
     assert len(world.reconnects) == 1
     assert BTC in world.reconnects[0]
+
+
+def test_a_frame_between_two_silences_begins_the_count_anew(world):
+    world.start()
+    world.diff(10, 10, symbol=ETH)
+    world.rest(Whole(10, BIDS, ASKS))
+    for number in range(1, 6):
+        world.now_ns += 5 * E9 + 1
+        world.diff(10 + number, 10 + number, symbol=ETH)
+        world.feed.tick(world.now_ns)
+        world.rest(Whole(20 * number, BIDS, ASKS))
+        world.diff(20 * number + 1, 20 * number + 1)
+    assert world.reconnects == []
+
+
+def test_without_a_connection_no_silence_is_told(world):
+    world.now_ns += 100 * E9
+    world.feed.tick(world.now_ns)
+    assert world.counters[Counter.feeds_stream_silent] == 0
+    assert not world.group.tasks
+
+
+def test_how_long_a_symbol_may_be_silent_is_a_setting(namespace, monkeypatch):
+    world = World(namespace, monkeypatch, hard_stale_ms=7_000)
+    world.start()
+    world.now_ns += 7 * E9
+    world.feed.tick(world.now_ns)
+    assert world.sent == []
+    world.now_ns += 1
+    world.feed.tick(world.now_ns)
+    assert len(world.sent) == 4
+    for task in world.group.tasks:
+        task.close()
+    world.segment.close(remove=True)
 
 
 def test_no_more_levels_are_published_than_the_settings_allow(namespace, monkeypatch):

@@ -49,6 +49,8 @@ def test_keys_nobody_knows_are_ignored():
         (frame(U=8), Counter.feeds_frames_out_of_range),
         (frame(U=0), Counter.feeds_frames_out_of_range),
         (frame(E=0), Counter.feeds_frames_out_of_range),
+        (frame(E=2**63 // 10**6 + 1), Counter.feeds_frames_out_of_range),
+        (frame(u=2**63), Counter.feeds_frames_out_of_range),
         (frame(b=[["x", "1"]]), Counter.feeds_frames_out_of_range),
         (frame(b=[["-1", "1"]]), Counter.feeds_frames_out_of_range),
         (frame(a=[["1", "1"]] * (LEVELS_MAX + 1)), Counter.feeds_frames_out_of_range),

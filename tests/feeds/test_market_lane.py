@@ -1,7 +1,11 @@
 import pytest
+from msgspec.structs import replace
 
 from cache.counters import Counter
+from cache.gate import LATENCY_ARB
 from cache.layout import Flag
+from feeds.market_lane import KEEPALIVE
+from feeds.polymarket import TICK_MS
 from tests.feeds.lane_world import BOOK_STORE, S, World, tokens_of
 
 
@@ -90,6 +94,13 @@ def test_a_pong_proves_the_link_where_no_frame_comes(world):
     world.session.is_behind, world.session.read_ns = False, 0
     world.lane.tick(3, 0)
     assert world.reader.link_ns == world.now_ns + 5, "a connection that was not read proves nothing"
+
+
+def test_a_quiet_link_is_shown_anew_well_within_what_the_strictest_policy_allows():
+    # A ping goes out at the first tick that is late enough; its pong is shown at the next one.
+    ticks_ms = TICK_MS * -(-1000 * KEEPALIVE.ping_s // TICK_MS)
+    shown_ms = ticks_ms + TICK_MS
+    assert shown_ms * 1e6 <= 0.6 * LATENCY_ARB.evidence_ns_max
 
 
 def test_hashes_are_checked_for_some_time_after_a_frame_and_not_after_a_pong(world, make):
@@ -205,16 +216,17 @@ def test_a_doubted_book_is_asked_for_by_leaving_and_joining(world, make):
     assert world.session.take() == []
 
 
+@pytest.mark.parametrize("hard_stale_ms", [5_000, 60_000])
 def test_a_market_that_says_nothing_is_subscribed_anew_at_the_hard_limit_of_the_book_store(
-    monkeypatch, make
+    monkeypatch, make, hard_stale_ms
 ):
-    world = World(monkeypatch, book_store=BOOK_STORE)
+    world = World(monkeypatch, book_store=replace(BOOK_STORE, hard_stale_ms=hard_stale_ms))
     try:
         world.feed.on_listed(make.market_info())
         world.connect()
         world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
         world.session.take()
-        for wait_ns, asked in ((5 * S, []), (1, ["unsubscribe", "subscribe"])):
+        for wait_ns, asked in ((hard_stale_ms * S // 1_000, []), (1, ["unsubscribe", "subscribe"])):
             world.now_ns += wait_ns
             world.lane._ask_for_books(world.now_ns, 0)
             assert [one["operation"] for one in world.session.take()] == asked
@@ -223,7 +235,7 @@ def test_a_market_that_says_nothing_is_subscribed_anew_at_the_hard_limit_of_the_
 
 
 def test_no_more_levels_are_published_than_the_book_store_allows(monkeypatch, make):
-    world = World(monkeypatch, book_store=BOOK_STORE)
+    world = World(monkeypatch, book_store=replace(BOOK_STORE, max_depth=1))
     try:
         world.feed.on_listed(make.market_info())
         world.connect()

@@ -1,6 +1,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec import structs
 
 from cache.board import Miss
@@ -9,6 +11,7 @@ from cache.layout import E9, Flag, tag_of
 from cache.segment import remove
 from feeds.polymarket import ROLE, SILENT_BESIDE_NS
 from tests.feeds.lane_world import SETTINGS, S, World, tokens_of
+from tests.system.damage import damages, spoil
 
 
 @pytest.fixture
@@ -123,14 +126,45 @@ def test_a_restarted_feed_recalls_the_windows_it_listed_with_their_newest_tick(
     third.close(remove=False)
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_its_predecessor_left_a_feed_starts_and_publishes(monkeypatch, make, data):
+    window = make.market_info(
+        slug="btc-updown-5m-1791000000", asset="btc", window_end_ns=1_791_000_300 * S
+    )
+    books = make.both_books([("0.4", "1")], [("0.5", "1")])
+    first, second = World(monkeypatch), None
+    try:
+        first.feed.on_listed(window)
+        first.connect()
+        first.read(books)
+        for board in data.draw(st.lists(st.sampled_from(["instruments", "pair_bbo"]), min_size=1)):
+            slot = data.draw(st.integers(0, 1)) if board == "instruments" else 0
+            keep = data.draw(st.sampled_from(((), ("tag", "incarnation"))))
+            spoil(first.segment, board, slot, data.draw(damages(board, keep=keep)))
+        first.close(remove=False)
+        second = World(monkeypatch, first.namespace)
+        for market in (*second.feed.recalled.values(), window):
+            second.feed.on_listed(market)
+        second.connect()
+        second.read(books)
+        pair = second.lane.channel.pairs[window.condition_id]
+        assert pair.is_whole
+        assert second.top(pair.slot).yes_bid_px_e9 == 4 * 10**8
+    finally:
+        if second is not None:
+            second.segment.close()
+        remove(ROLE, namespace=first.namespace)
+
+
 # --- several connections ------------------------------------------------------------------------
 
 
 @pytest.fixture
 def wide(monkeypatch):
     """A feed whose connections carry one market each, with room for three markets."""
-    settings = structs.replace(SETTINGS, market_slots=3, connection_tokens_max=2)
-    made = World(monkeypatch, settings=settings)
+    narrow = structs.replace(SETTINGS, market_slots=3, connection_tokens_max=2)
+    made = World(monkeypatch, settings=narrow)
     yield made
     made.close()
 

@@ -192,3 +192,19 @@ def test_closing_ends_what_is_under_way(ask):
         assert venue.under_way == 0
 
     ask(work)
+
+
+def test_after_closing_nothing_is_asked_any_more(ask):
+    async def work(books, venue):
+        venue.gate.clear()
+        for token in range(2 * QUESTIONS_MAX):
+            asyncio.create_task(books.refresh(str(token), 20)).add_done_callback(
+                lambda task: task.exception()
+            )
+            await asyncio.sleep(0.002)
+        asked_count = len(venue.asked)
+        await books.close()
+        await asyncio.sleep(0.01)
+        assert len(venue.asked) == asked_count
+
+    ask(work)

@@ -40,6 +40,12 @@ def test_books_come_in_any_order_and_become_exact_integers_best_first():
     )  # fmt: skip
     assert book.asks == ((58 * CENT, 100 * E9), (99 * CENT, E9))
     assert book.venue_ts_ns == 1_790_766_981_000 * 1_000_000
+    assert book.tick_e9 == CENT
+
+
+def test_a_book_without_a_tick_size_has_none():
+    without = {key: value for key, value in summary().items() if key != "tick_size"}
+    assert read(without)["7"].tick_e9 == 0
 
 
 def test_the_order_of_levels_is_not_relied_on_and_no_more_are_kept_than_wanted():
@@ -49,9 +55,8 @@ def test_the_order_of_levels_is_not_relied_on_and_no_more_are_kept_than_wanted()
     assert [px // CENT for px, _ in book.asks] == [70, 80]
     assert book.cut(2) is book
     cut = book.cut(1)
-    assert (cut.bids, cut.asks, cut.venue_ts_ns) == (
-        book.bids[:1], book.asks[:1], book.venue_ts_ns
-    )  # fmt: skip
+    assert (cut.bids, cut.asks) == (book.bids[:1], book.asks[:1])
+    assert (cut.venue_ts_ns, cut.tick_e9) == (book.venue_ts_ns, CENT)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +78,7 @@ def test_what_is_no_list_of_books_is_refused_as_a_whole(body):
         summary(bids=[("1.5", "1")]),
         summary(asks=[("0.5", "-1")]),
         summary(timestamp="soon"),
+        summary(tick_size="0.3"),
     ],
 )
 def test_what_cannot_be_a_book_is_refused_alone(book):

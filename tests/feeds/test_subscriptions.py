@@ -144,6 +144,13 @@ def test_a_listing_that_does_not_say_all_of_its_market_is_not_read_back(make, ch
     assert recall_window(Listing(market, 0), Listing(market, 1)) is None
 
 
+@pytest.mark.parametrize("changes", [{"tick_e9": 7}, {"tick_e9": 0}, {"settlement_type": 9}])
+def test_a_listing_that_cannot_be_is_not_read_back(make, changes):
+    market = a_window(make, **{k: v for k, v in changes.items() if k == "tick_e9"})
+    listed = (Listing(market, 0, **changes), Listing(market, 1, **changes))
+    assert recall_window(*listed) is None
+
+
 @pytest.mark.parametrize("changes", [{"id": ""}, {"market_id": "0x1"}, {"fee_rate_e9": 8}])
 def test_two_listings_that_are_not_of_one_market_give_none(make, changes):
     market = a_window(make)
@@ -232,8 +239,7 @@ def test_while_another_market_flows_the_connection_is_kept_and_the_lone_one_aske
         assert not is_hopeless
         if wanted:
             asked.append(at)
-    assert asked[:5] == [0, 10, 30, 70, 110]
-    assert len(asked) < 20
+    assert asked == list(range(0, 600, 10)), "every five seconds, and no more rarely"
 
 
 def test_a_subscription_that_gives_books_alone_is_asked_ever_more_rarely_and_then_made_anew(
@@ -270,18 +276,42 @@ def test_a_silent_market_whose_book_answers_makes_no_connection_anew(requests):
         assert requests.due([silent], now_ns=now_ns, wall_ns=0) == ([silent], False)
 
 
+@pytest.mark.parametrize("quiet_s", [2, 5, 12])
+def test_a_silent_market_that_nobody_witnesses_is_asked_for_each_time_it_was_silent_for_so_long(
+    quiet_s,
+):
+    requests, recv_ns, asked = BookRequests(quiet_s * 10**9), NOW + 1, []
+    requests.asked(a_pair(), NOW)
+    for tenth in range(600):
+        now_ns = NOW + tenth * 10**8
+        pair = a_pair(recv_ns=recv_ns, proof=Proof.SNAPSHOT)
+        wanted, is_hopeless = requests.due([pair], now_ns=now_ns, wall_ns=0)
+        assert not is_hopeless
+        if wanted:
+            asked.append(tenth)
+            recv_ns = now_ns + 1  # Its whole book comes, and nothing else.
+    step = 10 * quiet_s + 1
+    assert asked == list(range(step, 600, step))
+
+
 def test_a_market_that_is_not_open_or_over_makes_no_connection_anew(requests):
     early = a_pair(is_ready=False, market=SimpleNamespace(window_start_ns=10, window_end_ns=20))
     for at in range(60):
         found = requests.due([early], now_ns=NOW + at * ASK_NS, wall_ns=5)
         assert not found[1]
-        assert requests.due([early], now_ns=NOW + at * ASK_NS, wall_ns=21) == ([], False)
+    over = BookRequests(QUIET_NS)
+    for at in range(60):
+        assert over.due([early], now_ns=NOW + at * ASK_NS, wall_ns=21) == ([], False)
 
 
 def test_a_token_that_is_shown_as_a_mirror_is_no_reason_for_a_new_connection(requests):
     pair = a_pair(is_whole=False, recv_ns=NOW + 10**12)
     found = [requests.due([pair], now_ns=NOW + at * ASK_NS, wall_ns=0) for at in range(60)]
     assert any(wanted for wanted, _ in found)
+    assert not any(is_hopeless for _, is_hopeless in found)
+    fresh = BookRequests(QUIET_NS)
+    calm = a_pair(is_whole=False, recv_ns=NOW, proven_ns=NOW + 10**12)
+    found = [fresh.due([calm], now_ns=NOW + at * ASK_NS, wall_ns=0) for at in range(60)]
     assert not any(is_hopeless for _, is_hopeless in found)
 
 

@@ -59,6 +59,32 @@ def test_equal_books_match_and_one_that_differs_in_any_size_does_not():
     assert verdict((held(), told(bids=(), asks=ASKS[:1]))) is Verdict.MISMATCHED
 
 
+@pytest.mark.parametrize(
+    ("ours_e9", "shown_e9", "expected"),
+    [
+        (CENT, CENT, Verdict.MATCHED),
+        (CENT, CENT // 10, Verdict.MISMATCHED),
+        (CENT, 0, Verdict.MATCHED),
+        (0, CENT, Verdict.MATCHED),
+    ],
+)
+def test_the_same_levels_on_another_tick_are_another_book(ours_e9, shown_e9, expected):
+    shown = VenueBook(told().bids, told().asks, 0, shown_e9)
+    given = {"depth": 20, "is_still": True, "venue_ts_ns": 0, "tick_e9": ours_e9}
+    assert judge([held()], [shown], **given) is expected
+
+
+def test_a_tick_that_never_came_makes_the_book_suspect_until_its_whole_book_comes(world):
+    async def work(w):
+        assert w.pair.tick_e9 == CENT
+        w.tick_e9 = CENT // 10
+        await w.tick(20)
+        assert w.frozen == 1
+        assert w.pair.is_suspect
+
+    world().run(work)
+
+
 def test_only_the_best_levels_are_compared():
     deeper = told(bids=((40, 1), (39, 2), (9, 5)))
     assert verdict((held(), deeper), depth=2) is Verdict.MATCHED
@@ -111,6 +137,8 @@ class World:
         self.rest = {make.YES: told(((40, 1),), ((50, 1),)), make.NO: told(((50, 1),), ((60, 1),))}
         self.asked = []
         self.budget = Budget(1_000, lambda: 0)
+        self.tick_e9 = CENT
+        self.venue_ts_ns = 9 * 10**18
         self.fault = None
         self.ring_count = 0
         self.gate = asyncio.Event()
@@ -124,7 +152,9 @@ class World:
         if self.fault is not None:
             raise self.fault
         book = self.rest[symbol]
-        return None if book is None else VenueBook(book.bids, book.asks, 9 * 10**18)
+        if book is None:
+            return None
+        return VenueBook(book.bids, book.asks, self.venue_ts_ns, self.tick_e9)
 
     def ring(self):
         self.ring_count += 1
@@ -348,6 +378,47 @@ def test_a_frame_between_two_answers_begins_the_count_anew(world):
             await one.tick()
         assert one.frozen == 0, "a match lies between"
         assert one.desk.top.flags == 0
+
+    one.run(work)
+
+
+def test_an_answer_older_than_our_book_says_nothing(world):
+    one = world()
+
+    async def work(one):
+        one.moves()
+        one.venue_ts_ns = 1
+        await one.tick(40)
+        assert one.counted("unclear") >= 3
+        assert one.counted("mismatched") == one.frozen == one.counted("matched") == 0
+
+    one.run(work)
+
+
+def test_a_market_is_proven_only_as_of_the_older_of_its_answers(world, make):
+    one = world()
+
+    async def work(one):
+        await one.tick(15)
+        proven_ns = one.pair.proven_ns
+        assert one.counted("matched") == 1
+        one.rest[make.YES] = told(((40, 2),), ((50, 1),))  # It moves on, and says so nowhere else.
+        one.witness.cache.invalidate(make.NO, reason="a test")
+        await one.tick(30)
+        assert one.pair.proven_ns == proven_ns
+        assert one.frozen == 1
+
+    one.run(work)
+
+
+def test_a_market_is_looked_at_once_at_a_time(world):
+    one = world()
+
+    async def work(one):
+        one.gate.clear()
+        await one.tick(30)
+        looks = [task for task in asyncio.all_tasks() if task.get_name() == "witness"]
+        assert len(looks) == 1
 
     one.run(work)
 

@@ -123,6 +123,22 @@ def test_a_value_out_of_range_is_refused_by_the_name_that_set_it(name: str, text
     assert name in fault
 
 
+def test_bad_values_of_every_name_are_reported_together_each_by_its_name() -> None:
+    bad = dict.fromkeys(BOOK_STORE, "much")
+    faults = faults_of(None, **bad)
+    assert len(faults) == len(BOOK_STORE)
+    for name, (_, key, _) in BOOK_STORE.items():
+        (fault,) = [text for text in faults if f"(the environment sets {name})" in text]
+        assert f"book_store.{key} is 'much'" in fault
+
+
+def test_a_name_is_read_as_its_key_is_shipped_whatever_stands_in_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, '[book_store]\nenabled = "no"\nmax_depth = "many"\n')
+    environ = {"HFT_BOOK_CACHE_ENABLED": "0", "BOOK_STORE_MAX_DEPTH": "7"}
+    found = load(path, environ=environ).book_store
+    assert (found.enabled, found.max_depth) == (False, 7)
+
+
 def test_two_names_of_one_key_must_say_the_same() -> None:
     one, other = "BOOK_STORE_MAX_DEPTH", "PENSTOCK_BOOK_STORE_MAX_DEPTH"
     assert load(environ={one: "7", other: "7"}).book_store.max_depth == 7

@@ -34,7 +34,7 @@ from host.show import screen, status_line
 from host.survey import FILLS_SHOWN, NAMES_KEPT, Survey, check
 from tests.cache.book_world import NOW as DEPTH_NS
 from tests.cache.book_world import FeedWorld
-from tests.system.damage import damages, spoil
+from tests.system.damage import damages, spoil, spoil_word, stray_words
 
 E9 = 10**9
 NOW_NS = 5_000_000_000_000
@@ -314,6 +314,7 @@ class Foreign:
 )
 @given(st.data())
 def test_whatever_lies_in_memory_is_shown_without_a_word_of_python(filled, data):
+    strays = []
     for role in roles(filled):
         foreign = Foreign(filled, role)
         for board, place in foreign.places().items():
@@ -321,16 +322,30 @@ def test_whatever_lies_in_memory_is_shown_without_a_word_of_python(filled, data)
                 slot = data.draw(st.integers(0, min(2, place.spec.slot_count) - 1))
                 keep = data.draw(st.sampled_from(((), ("tag", "incarnation"))))
                 spoil(foreign, board, slot, data.draw(damages(board, keep=keep)))
+                if data.draw(st.booleans()):
+                    name, number = data.draw(stray_words({board: (slot,)}))
+                    strays.append((role, name, spoil_word(foreign, name, number)))
         foreign.close()
-    text = page(Survey(filled).take(NOW_NS, WALL_NS))
-    assert "\x1b]" not in text
-    for role in roles(filled):
-        found = ReaderSegment.attach(role, namespace=filled)
-        with open(found.path, "rb") as file:
-            segment_rows(found, file.read(320))
-        for board in found.places():
-            for history in (1, 4):
-                "".join(render(board_rows(found.board(board), history=history)))
+    try:
+        text = page(Survey(filled).take(NOW_NS, WALL_NS))
+        assert "\x1b]" not in text
+        for role in roles(filled):
+            dump(filled, role)
+    finally:
+        for role, name, before in reversed(strays):
+            foreign = Foreign(filled, role)
+            spoil_word(foreign, name, before)
+            foreign.close()
+
+
+def dump(namespace, role):
+    """Everything that `penstock shm dump` ever shows of a segment."""
+    found = ReaderSegment.attach(role, namespace=namespace)
+    with open(found.path, "rb") as file:
+        segment_rows(found, file.read(320))
+    for board in found.places():
+        for history in (1, 4):
+            "".join(render(board_rows(found.board(board), history=history)))
 
 
 def test_text_in_memory_is_shown_as_it_is_and_steers_no_terminal(filled):

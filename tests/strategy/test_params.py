@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from cache.gate import LATENCY_ARB, POLICIES
+from cache.gate import FAST15M, LATENCY_ARB, LONG, POLICIES
 from cache.layout import E9, Provenance
 from host.config import ConfigError, load
 from strategy.params import strategy_params
@@ -40,6 +40,18 @@ def test_what_is_set_arrives_in_its_unit() -> None:
     assert params.reference_policy is POLICIES[config.strategy.reference_policy]
     assert params.maker.strike_min is Provenance.PROXY
     assert params.maker.quote.hysteresis_e9 == E9 // 4
+
+
+def test_the_threshold_of_the_book_store_is_that_of_who_names_no_other() -> None:
+    changed = {"BOOK_STORE_DEFAULT_MAX_STALE_MS": "600"}
+    params = strategy_params(load(environ=changed))
+    assert params.book_policy.evidence_ns_max == 600_000_000
+    assert params.book_policy.quiet_ns_max == 2_000_000_000
+    assert params.reference_policy is FAST15M
+    named = changed | {"PENSTOCK_STRATEGY_BOOK_POLICY": "long"}
+    assert strategy_params(load(environ=named)).book_policy is LONG
+    both = changed | {"PENSTOCK_STRATEGY_REFERENCE_POLICY": "default"}
+    assert strategy_params(load(environ=both)).reference_policy == params.book_policy
 
 
 def test_a_replay_is_told_apart() -> None:

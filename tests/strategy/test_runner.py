@@ -24,7 +24,7 @@ from strategy.link import LOOK_NS
 from strategy.params import StrategyParams, strategy_params
 from strategy.runner import REST_NS, SleepUntilDue, StrategyRunner, strategy_boards
 from strategy.strategy_cache import RunAnchor, StrategyCache, StrategyCacheType, T
-from tests.system.damage import damages, spoil
+from tests.system.damage import damages, spoil, spoil_word, stray_words
 
 CENT = E9 // 100
 PARAMS = strategy_params(load(environ={}))
@@ -419,7 +419,10 @@ def test_whatever_others_write_it_goes_on_and_says_why_it_does_not_quote(
         role = data.draw(st.sampled_from(sorted(FOREIGN)))
         board = data.draw(st.sampled_from(sorted(FOREIGN[role])))
         slot = data.draw(st.integers(0, FOREIGN[role][board] - 1))
-        spoil(world.segments[role], board, slot, data.draw(damages(board)))
+        if data.draw(st.booleans()):
+            spoil(world.segments[role], board, slot, data.draw(damages(board)))
+        else:
+            spoil_word(world.segments[role], *data.draw(stray_words({board: (slot,)})))
         maker.run()
     maker = maker.restart()
     maker.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cache.gate import Trust
 from cache.layout import E9, STAMP_COUNT, TARGET_QUOTES, Provenance, Reason
@@ -84,3 +85,11 @@ def test_what_was_missing_has_version_zero_and_fits_the_record() -> None:
     packed = TARGET_QUOTES.struct.pack(*([0] * STAMP_COUNT), *values)
     assert len(packed) == TARGET_QUOTES.size
     assert E9 not in values
+
+
+def test_an_age_longer_than_any_record_can_hold_is_cut() -> None:
+    old = replace(BOOK, age_ns=2**63 + 5), replace(REFERENCE, age_ns=2**63)
+    values = record_values(TARGET, view(*old), strategy_tag=1, publish_ns=1, cause_ns=5)
+    named = dict(zip(TARGET_QUOTES.value_names, values, strict=True))
+    assert named["book_age_ns"] == named["reference_age_ns"] == 2**63 - 1
+    TARGET_QUOTES.struct.pack(*([0] * STAMP_COUNT), *values)

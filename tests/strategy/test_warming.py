@@ -21,6 +21,7 @@ from strategy.pricing import NS
 from strategy.runner import strategy_boards
 from strategy.strategy_cache import RunAnchor, RunMode
 from strategy.warming import Admissions
+from tests.system.damage import spoil
 
 PARAMS = strategy_params(load(environ={}))
 TIMEOUT = PARAMS.warmup_timeout_ns
@@ -137,6 +138,40 @@ def test_while_others_warm_up_they_are_told_by_their_time_until_it_comes(two: An
     session = Session(two)
     assert session.take() == [Reason.WARMING_UP, Reason.WARMING_UP, Reason.QUOTING]
     assert session.take(wall_later_ns=700 * NS)[2] is Reason.WARMING_UP
+
+
+def test_a_market_whose_time_is_over_is_held_back_no_longer(two: Any) -> None:
+    session = Session(two)
+    assert session.take() == [Reason.WARMING_UP, Reason.WARMING_UP]
+    assert session.take(wall_later_ns=301 * NS)[0] is Reason.QUOTING
+
+
+def test_a_market_without_a_window_is_waited_for(world: Any) -> None:
+    world.list_market(0, slot=1, length_s=0)
+    assert Session(world).take() == [Reason.WARMING_UP, Reason.WARMING_UP]
+
+
+def test_both_tokens_of_a_market_must_come(two: Any) -> None:
+    session = Session(two)
+    two.book(slot=1)
+    spoil(two.segments["feed.polymarket.0"], "pair_bbo", 1, {"no_flags": bytes([Flag.WARMUP])})
+    assert session.take() == [Reason.WARMING_UP, Reason.WARMING_UP]
+    two.book(slot=1)
+    assert session.take() == [Reason.QUOTING, Reason.QUOTING]
+
+
+def test_tokens_that_fail_later_are_named_with_those_that_failed_before(
+    two: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = Session(two, replace(PARAMS, warmup_fraction=1.0))
+    session.take()
+    two.list_market(two.start_ns // NS + 1, slot=2)
+    session.take(NS)
+    session.take(TIMEOUT + NS // 2)
+    SINK._repeats.clear()  # A repeated fault is told later, and then by its last words.
+    session.take(TIMEOUT + 2 * NS)
+    last = [line for line in capsys.readouterr().err.splitlines() if "tokens_disabled" in line][-1]
+    assert last.count(",") == 3, last
 
 
 def test_while_the_feed_does_not_live_nothing_is_judged(two: Any) -> None:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from cache.counters import Counter
-from cache.gate import FAST15M, LONG, Trust
+from cache.gate import FAST15M, LATENCY_ARB, LONG, Trust
 from tests.system.feed_world import feed_starter
 from tests.system.scripted_venue import ScriptedVenue
 from tests.system.witness_world import QuietFeed
@@ -29,8 +29,8 @@ def test_a_market_that_is_silent_for_minutes_is_quotable_all_the_time(tmp_path, 
             quiet = venue.markets[0]
             feed.wait(lambda: feed.judge(quiet)[0] is Trust.QUIET, "QUIET")
             found = {}
-            for policy in (FAST15M, LONG):
-                found |= feed.watch(SECONDS / 2, quiet, policy=policy)[quiet.slug]
+            for policy in (LATENCY_ARB, FAST15M, LONG):
+                found |= feed.watch(SECONDS / 3, quiet, policy=policy)[quiet.slug]
             asked, matched = (
                 feed.count(counter)
                 for counter in (Counter.feeds_witness_asked, Counter.feeds_witness_matched)

@@ -288,8 +288,9 @@ GARBAGE = (
 )  # fmt: skip
 
 
-def test_garbage_is_counted_by_cause_and_the_connection_lives(start, venue):
-    feed = start(quiet_s=3600.0)
+def test_garbage_is_counted_by_cause_and_the_connection_lives(start, venue, monkeypatch):
+    monkeypatch.setenv("BOOK_STORE_HARD_STALE_MS", "3600000")
+    feed = start()
     venue.say(*GARBAGE)
     venue.say(b"\x00\x01", b"")
     venue.say(b'{"event_type":"\xff"}', is_text=True)

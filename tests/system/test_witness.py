@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cache.counters import Counter
-from cache.gate import FAST15M, Trust
+from cache.gate import FAST15M, LATENCY_ARB, Trust
 from cache.layout import E9, Proof
 from cache.md_rollout import figures_of
 from tests.system.feed_world import feed_starter
@@ -75,6 +75,28 @@ def test_whichever_way_its_questions_go_a_lone_market_stays_quotable(start, monk
     is_shadow = "SHADOW" in setting
     assert (figures.compared_count > 0, figures.read_count > 0) == (is_shadow, is_shadow)
     assert figures.differed_count == 0, "a market that does not change"
+
+
+def test_a_lone_quiet_market_does_not_flicker_for_the_strictest_policy(start):
+    _, feed = start(False)
+    (market,) = feed.markets
+    feed.wait(lambda: feed.judge(market, LATENCY_ARB)[0] is Trust.QUIET, "QUIET")
+    stalls = feed.count(Counter.feeds_loop_stalled)
+    found = feed.watch(8, market, policy=LATENCY_ARB)[market.slug]
+    assert set(found) == {Trust.QUIET} or feed.count(Counter.feeds_loop_stalled) > stalls
+
+
+def test_without_the_cache_whole_books_alone_prove_a_quiet_market(start, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_MD_CACHE_ENABLED", "false")
+    monkeypatch.setenv("BOOK_STORE_HARD_STALE_MS", "2500")
+    _, feed = start(False)
+    (market,) = feed.markets
+    found = feed.watch(9, market)[market.slug]
+    assert set(found) <= QUOTABLE
+    assert {Trust.QUIET, Trust.LIVE} == set(found)
+    assert 3 <= feed.count(Counter.feeds_books_requested) <= 4
+    assert feed.count(Counter.feeds_witness_asked) == 0
+    assert feed.count(Counter.feeds_session_connected) == 1
 
 
 def test_without_the_cache_nothing_is_asked_and_a_quiet_book_goes_stale(start, monkeypatch):
