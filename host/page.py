@@ -23,6 +23,7 @@ from host.show import (
     is_standing,
     number,
     quote,
+    rates,
     settled,
     tables,
     worded,
@@ -143,6 +144,8 @@ def blocks(picture: Picture) -> Iterator[Block]:
         for row in held
     ]  # fmt: skip
     yield Block(("positions", "Up", "Down", "cash", "fees", "fills", "settled"), rows, 3)
+    rows = [(row.role, *rates(row)) for row in picture.served]
+    yield Block(("books served", "hit rate", "age p50", "p95"), rows, 2)
     rows = [
         (order.market, order.outcome, order.side, quote(order.px_e9, order.qty_e9),
          number(order.filled_e9, 2), order.state)
