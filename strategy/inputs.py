@@ -18,6 +18,7 @@ from msgspec import Struct
 from cache.board import Miss, Snapshot
 from cache.counters import Counter, CounterWriter
 from cache.instruments import Directory, Pair
+from cache.layout import Provenance, word_of
 from cache.segment import ReaderSegment
 from host.unreadable import Unreadable
 from strategy.link import Link, Place, log
@@ -38,6 +39,8 @@ class MarketFeed:
         self.mine: dict[int, Pair] = {}
         """The markets of the families that are quoted, those that end soonest first."""
         self._settlements: dict[int, Snapshot] = {}
+        self.unreadable: dict[int, int] = {}
+        """Settlements whose strike is of no known kind: version by slot."""
 
     def read_depth(self, pair: Pair) -> Snapshot | Miss:
         """Read the depth of a market's first token; NEVER where none is wanted."""
@@ -53,6 +56,8 @@ class MarketFeed:
             if isinstance(found, Miss):
                 return found
             held = self._settlements[slot] = found
+            if word_of(Provenance, found.strike_provenance) is None:
+                self.unreadable[slot] = found.version
         return held
 
 
@@ -270,6 +275,9 @@ class Inputs:
             unreadable = feed.boards.directory.unreadable if feed.boards is not None else {}
             for slot, version in unreadable.items():
                 self._unreadable.note(f"{feed.role} instruments", slot, version)
+        markets = self.market_feed.boards
+        for slot, version in markets.unreadable.items() if markets is not None else ():
+            self._unreadable.note(f"{self.market_feed.role} settlement", slot, version)
         for link in (self.market_feed, self.reference_feed, self.account):
             for board in link.boards.boards if link.boards is not None else ():
                 if board.retry_count:

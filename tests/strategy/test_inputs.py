@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cache.board import Miss
-from cache.counters import CounterReader
+from cache.counters import Counter, CounterReader
 from cache.layout import E9, SettlementType, tag_of
 from cache.segment import WriterSegment
 from strategy.inputs import AccountFeed, Inputs, Look
@@ -128,6 +128,17 @@ def test_there_is_news_until_it_was_looked_at(world: Any, inputs: Inputs) -> Non
         assert not inputs.has_news()
     world.sample(time.time_ns() // E9 + 1)
     assert not inputs.has_news()  # a sample decides nothing by itself
+
+
+def test_a_strike_of_no_known_kind_is_counted_once(world: Any, inputs: Inputs) -> None:
+    world.settlement(provenance=77)
+    for _ in range(3):
+        inputs.look()
+        inputs.market_feed.due_ns = 0
+        inputs._due_ns = 0
+        inputs.refresh(time.monotonic_ns())
+    counters = CounterReader(world.segments["counts"]._words)
+    assert counters[Counter.cache_record_unreadable] == 1
 
 
 def test_read_retries_are_counted_in_our_own_segment(world: Any, inputs: Inputs) -> None:
