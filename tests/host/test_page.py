@@ -46,7 +46,7 @@ def test_quotes_fills_and_positions_are_on_a_page_of_any_usual_window(picture, h
     text = "\n".join(lines_of(picture, height, width))
     for part in (
         "Ctrl-C stops", "line 5", "live 5/5", "btc-up-1", "0.45/0.47", "0.44x20", "QUOTING",
-        "7 ms", "SUSPECT", "BTCUSDT", "60,000/60,001", "last fills", "maker", "positions",
+        "7 ms", "SUSPECT", "BTCUSDT", "60,000", "60,001", "last fills", "maker", "positions",
     ):  # fmt: skip
         assert part in text, part
 
@@ -128,3 +128,14 @@ def test_a_page_of_nothing_says_so():
     empty = Picture("mine", 0, *([] for _ in range(9)), {}, {})
     assert "nothing runs in mine" in "\n".join(lines_of(empty, 24, 80))
     assert status_line(empty)
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 80), (60, 120), (100, 200)])
+def test_what_a_table_says_stands_in_no_short_line_besides(picture, height, width):
+    picture.served = [ServedRow("strategy.maker", 9, {}, 1.0, (0,) * 8, 10, 10)]
+    lines = lines_of(picture, height, width)
+    heads = [line.split("  ")[0].strip() for line in lines]
+    titles = {"reference": "binance", "last fills": "last fills", "orders": "orders",
+              "positions": "positions", "books served": "books served"}  # fmt: skip
+    for head, title in titles.items():
+        assert heads.count(head) + (head != title) * heads.count(title) == 1, (head, lines)
