@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define LAYOUT_VERSION 2
-#define LAYOUT_HASH UINT64_C(0x74b9d37abe3e1f1a)
+#define LAYOUT_HASH UINT64_C(0x0b2f07e49a35bf6b)
 #define HEADER_INCARNATION 64
 #define HEADER_BELL 128
 #define RECORD_COUNT 13

@@ -4,6 +4,10 @@
 may be quoted on. None means *skip this tick*: there is no fall-back, no request and no older book
 in its place, and the trust says why. Each call is counted by its outcome.
 
+Who reads all inputs first and the clock behind them, as strategy and executor do, hands over what
+was read instead: `serve` judges and counts a top of book, `depth_of` gives the depth that belongs
+to it. There is no other door to a book for whoever decides.
+
 Depth and top of book of a token are judged together, the worst that holds wins: so a lost link
 shows at once, and depth that stands still while the top moves on is STALE, however young its link.
 """
@@ -111,6 +115,34 @@ class BookAccess:
         """The mid price in 1e-9; None unless both sides are known and may be trusted."""
         book, _ = self.get_book(token, policy, now_ns)
         return mid_of(book) if book is not None else None
+
+
+def serve(
+    read: Snapshot | Miss | None,
+    policy: Policy,
+    now_ns: int,
+    *,
+    witness: Witness,
+    metrics: BookMetrics,
+) -> tuple[Snapshot | None, Trust]:
+    """Judge a top of book that was read, and count a hit of its age, or a miss by its cause.
+
+    Unlike `get_book` it gives what was read whatever its trust: a short doubt keeps quotes.
+    """
+    book, trust = gate(read, policy, now_ns, witness)
+    metrics.judged(trust, now_ns - book.recv_ns if book is not None else 0)
+    return book, trust
+
+
+def depth_of(sight: Sight, policy: Policy, now_ns: int, witness: Witness) -> Snapshot | None:
+    """Give the depth that is of one moment with a top that `serve` gave as quotable, else None.
+
+    Both are one book, which was counted with its top.
+    """
+    if not sight.is_one_moment:
+        return None
+    book, trust = gate(sight.depth, _patient(policy), now_ns, witness)
+    return book if trust.is_quotable else None
 
 
 def judge(

@@ -12,6 +12,7 @@ market is served for as long as it is proven. In the mean, an hour is the most t
 from __future__ import annotations
 
 from bisect import bisect_left
+from math import inf
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -41,7 +42,7 @@ _AGE_MAX_NS: Final = 3_600_000_000_000
 _HITS: Final = Counter.cache_book_hits
 _AGE: Final = Counter.cache_book_age_us
 _NOT_READY: Final = Counter.cache_book_misses_not_ready
-_MISSES: Final = {
+_MISS_OF: Final = {
     Trust.NOT_SUBSCRIBED: Counter.cache_book_misses_not_subscribed,
     Trust.NEVER_SEEN: Counter.cache_book_misses_never_seen,
     Trust.WRITER_DEAD: _NOT_READY,
@@ -53,6 +54,8 @@ _MISSES: Final = {
     Trust.CROSSED: Counter.cache_book_misses_crossed,
     Trust.SUSPECT: _NOT_READY,
 }
+_MISSES: Final = tuple(_MISS_OF.get(trust) for trust in Trust)
+"""By trust: an enumeration's hash takes as long as all the rest."""
 
 
 class Counts(Protocol):
@@ -117,6 +120,19 @@ class BookSummary(Struct, frozen=True):
         reads = self.cache_hits + self.cache_misses
         return self.cache_hits / reads if reads else None
 
+    def age_bound_ms(self, share: float) -> float | None:
+        """The age within which this share (0 to 1) of the books served was, by the buckets.
+
+        None while nothing was served; infinite where the last bucket, which has no bound, begins
+        before it.
+        """
+        wanted, seen = share * sum(self.age_histogram), 0
+        for count, bound_ms in zip(self.age_histogram, (*AGE_BOUNDS_MS, inf), strict=True):
+            seen += count
+            if seen and seen >= wanted:
+                return bound_ms
+        return None
+
     @property
     def mean_age_ms(self) -> float | None:
         """The same as `mean_served_age_ms`."""
@@ -153,13 +169,14 @@ class BookMetrics:
     def judged(self, trust: Trust, age_ns: int) -> None:
         """A book was asked for: a hit, of this age, where it may be quoted on, else a miss."""
         add = self.counts.add
-        miss = _MISSES.get(trust)
+        miss = _MISSES[trust]
         if miss is not None:
             add(miss)
             return
         add(_HITS)
-        add(_AGE, min(max(age_ns, 0), _AGE_MAX_NS) // 1_000)
         add(_AGE_COUNTERS[bisect_left(_AGE_BOUNDS_NS, age_ns)])
+        if age_ns >= 1_000:
+            add(_AGE, (age_ns if age_ns < _AGE_MAX_NS else _AGE_MAX_NS) // 1_000)
 
     def built(self, outcome: Outcome, *, is_snapshot: bool) -> None:
         """A snapshot or a delta was put to a book."""

@@ -63,6 +63,9 @@ class Flag(IntFlag):
     RESOLVED = 1 << 6
     """The market is over: nothing of it will trade again."""
 
+    LESS_BASIS = 1 << 7
+    """Of a settlement with a PROXY strike: the basis is off it, so it is in the source's terms."""
+
 
 class Known(IntFlag):
     """Bits of the `known` field of features: a 0 without its bit is no value."""

@@ -30,6 +30,12 @@ MS = 1_000_000
 class Trust(IntEnum):
     """How far a book may be trusted, worst first."""
 
+    is_quotable: bool
+
+    def __init__(self, number: int) -> None:
+        # A plain attribute, for it is looked up several times for each book of each tick.
+        self.is_quotable = number >= 10  # QUIET and LIVE.
+
     NOT_SUBSCRIBED = 0
     NEVER_SEEN = 1
     WRITER_DEAD = 2
@@ -42,10 +48,6 @@ class Trust(IntEnum):
     SUSPECT = 9
     QUIET = 10
     LIVE = 11
-
-    @property
-    def is_quotable(self) -> bool:
-        return self >= _QUIET
 
 
 class Policy(NamedTuple):
@@ -102,7 +104,6 @@ _SUSPECT = int(Flag.SUSPECT)
 _TIMELESS = (int(Proof.SNAPSHOT), int(Proof.WITNESS))
 """Proofs of what a book is, whenever it changed."""
 _STALLED = int(Trust.STALLED)
-_QUIET = int(Trust.QUIET)
 
 
 def pure_gate(

@@ -17,10 +17,11 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from cache.board import Miss, Snapshot
+from cache.book_access import serve
 from cache.book_metrics import BookMetrics
 from cache.counters import Counter, CounterWriter
 from cache.errors import PenstockError, SegmentMissing
-from cache.gate import Policy, Trust, Witness, gate
+from cache.gate import Policy, Trust, Witness
 from cache.instruments import Directory, Pair
 from cache.layout import E9, Outcome, Side, tag_of, word_of
 from cache.liveness import Liveness
@@ -217,8 +218,7 @@ class FeedInput:
 
     def trust(self, top: Snapshot | None, now_ns: int, slot: int = 0) -> Trust:
         """Judge a top of book now; one whose prices are none is as bad as a crossed one."""
-        found = gate(top, self._policy, now_ns, witness=self._witness)[1]
-        self._metrics.judged(found, now_ns - top.recv_ns if top is not None else 0)
+        _, found = serve(top, self._policy, now_ns, witness=self._witness, metrics=self._metrics)
         if top is None or found <= Trust.CROSSED or _is_book(top, now_ns):
             return found
         self._note("pair_bbo", slot, top.version)

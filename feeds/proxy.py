@@ -2,8 +2,8 @@
 
 It reads the samples that another feed keeps in shared memory (one mid a second) and averages them
 over the market's averaging time, less the basis: how far such averages were from the venue's own
-points, while there were any. Where no point ever came the basis is not known and left out; the
-same then holds for whoever compares the reference with this strike.
+points, while there were any. Where no point ever came the basis is not known and left out, and so
+it must be by whoever compares the reference with this strike: a strike says which of both it is.
 
 The invariant: too few samples give no price. It publishes nothing.
 """
@@ -11,6 +11,7 @@ The invariant: too few samples give no price. It publishes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from cache.board import BoardReader, Miss, Snapshot, last_run
 from cache.errors import PenstockError
@@ -30,6 +31,13 @@ def mean_before(samples: Iterable[Snapshot], second: int, length_s: int) -> int:
     # By second: where seconds were filled in later, the history stands there anew.
     mids = {one.wall_ns: one.mid_px_e9 for one in samples if first_ns < one.wall_ns <= last_ns}
     return sum(mids.values()) // len(mids) if len(mids) >= COVER_MIN * length_s else 0
+
+
+class ProxyStrike(NamedTuple):
+    """A strike made of a reference price; 0 unknown."""
+
+    price_e9: int
+    is_less_basis: bool
 
 
 class ReferenceProxy:
@@ -52,10 +60,11 @@ class ReferenceProxy:
         before_e9 = self.basis_e9.get(symbol, basis_e9)
         self.basis_e9[symbol] = before_e9 + round((1.0 - BASIS_KEEP) * (basis_e9 - before_e9))
 
-    def strike(self, symbol: str, second: int, length_s: int) -> int:
-        """The symbol's average at `second`, less its basis; 0 unknown."""
-        mean_e9 = self._mean(symbol, second, length_s)
-        return max(0, mean_e9 - self.basis_e9.get(symbol, 0)) if mean_e9 else 0
+    def strike(self, symbol: str, second: int, length_s: int) -> ProxyStrike:
+        """The symbol's average at `second`, less its basis where that is known."""
+        mean_e9, basis_e9 = self._mean(symbol, second, length_s), self.basis_e9.get(symbol)
+        price_e9 = max(0, mean_e9 - (basis_e9 or 0)) if mean_e9 else 0
+        return ProxyStrike(price_e9, basis_e9 is not None)
 
     def _mean(self, symbol: str, second: int, length_s: int) -> int:
         board, tag = self._attached(), tag_of("binance", symbol)

@@ -45,6 +45,8 @@ class Settlement:
     """The symbol a PROXY strike is made of; "" none."""
     strike_e9: int = 0
     provenance: Provenance = Provenance.UNKNOWN
+    is_less_basis: bool = False
+    """Of a PROXY strike: whether it is in the terms of the source, not of the reference."""
     final_e9: int = 0
     is_final_official: bool = False
     outcome: Outcome = Outcome.UNKNOWN
@@ -209,11 +211,12 @@ class Strikes:
         changed |= market.take_final(prices.final_e9 or 0, is_official=True)
         return changed | market.take_winner(prices.winner)
 
-    def on_proxy(self, condition_id: str, strike_e9: int) -> bool:
+    def on_proxy(self, condition_id: str, strike_e9: int, *, is_less_basis: bool) -> bool:
         """Take a strike made of a reference price; True when something changed."""
         market = self.markets.get(condition_id)
         if market is None or market.provenance != Provenance.UNKNOWN:
             return False
+        market.is_less_basis = is_less_basis
         return market.take_strike(strike_e9, Provenance.PROXY)
 
     def overdue(self, now_s: float, wait_s: float) -> Iterator[Settlement]:

@@ -34,6 +34,7 @@ from feeds.strike import Settlement, Strikes, settlement_values
 from host.clock import wall_ns
 from host.idle import until_next
 from host.log import get_log
+from host.unreadable import Unreadable
 
 TICK_MS: Final = 500
 REPLAY_EVERY_S: Final = 10.0
@@ -106,6 +107,7 @@ class SettlementFeed:
         self._point_ns = 0
         self._replay_s = 0.0
         self._is_dirty = False
+        self._unreadable = Unreadable(segment.counters, log)
         self._remembered = self._remember()
         self._auth = credentials(settings.url, settings.environ) if settings.url else None
         self._session: Session | None = None
@@ -133,11 +135,7 @@ class SettlementFeed:
         tag = tag_of("polymarket", info.condition_id)
         held = self._remembered.pop(tag, None)
         if held is not None and held.window_start_ns == info.window_start_ns:
-            # A word that is none is damage: as if nothing had been known.
-            provenance = word_of(Provenance, held.strike_provenance) or Provenance.UNKNOWN
-            market.take_strike(held.strike_e9, provenance)
-            market.take_final(held.final_e9, is_official=False)
-            market.take_winner(word_of(Outcome, held.outcome) or Outcome.UNKNOWN)
+            self._take_over(market, pair_slot, held)
         market.take_winner(info.winner)
         self._board.assign(pair_slot, tag, generation)
         self._strikes.add(market)
@@ -145,6 +143,17 @@ class SettlementFeed:
         self._subscribe()
         self._publish(place)
         self._ring()
+
+    def _take_over(self, market: Settlement, pair_slot: int, held: Snapshot) -> None:
+        """Take what the last incarnation knew; a word that is none is damage: nothing was known."""
+        provenance = word_of(Provenance, held.strike_provenance)
+        winner = word_of(Outcome, held.outcome)
+        if provenance is None or winner is None:
+            self._unreadable.note("settlement", pair_slot, held.version)
+        market.is_less_basis = bool(held.flags & Flag.LESS_BASIS)
+        market.take_strike(held.strike_e9, provenance or Provenance.UNKNOWN)
+        market.take_final(held.final_e9, is_official=False)
+        market.take_winner(winner or Outcome.UNKNOWN)
 
     def released(self, condition_id: str) -> None:
         """Follow a market no longer; its slot may be given to another."""
@@ -186,9 +195,11 @@ class SettlementFeed:
                 and market.provenance == Provenance.UNKNOWN
                 and market.start_s + PROXY_AFTER_S <= now_s < market.end_s
             ):
-                strike_e9 = proxy.strike(market.reference, market.start_s, market.series[1])
-                if self._strikes.on_proxy(market.condition_id, strike_e9):
-                    log.warning("strike_proxy", slug=market.slug, strike_e9=strike_e9)
+                made = proxy.strike(market.reference, market.start_s, market.series[1])
+                if self._strikes.on_proxy(
+                    market.condition_id, made.price_e9, is_less_basis=made.is_less_basis
+                ):
+                    log.warning("strike_proxy", slug=market.slug, strike_e9=made.price_e9)
                     self._publish(place)
             if place.flags != self._flags(market):
                 self._publish(place)
@@ -320,6 +331,8 @@ class SettlementFeed:
 
     def _flags(self, market: Settlement) -> int:
         flags = Flag.RESOLVED if market.outcome else Flag(0)
+        if market.provenance == Provenance.PROXY and market.is_less_basis:
+            flags |= Flag.LESS_BASIS
         if market.series is not None:
             if self._strikes.newest(market.series) is None:
                 flags |= Flag.WARMUP

@@ -2,7 +2,8 @@
 
 What an operator must see stands in short lines: who lives, then a line for each market with its
 book and the quote on it, the reference, the last fills, what is held. Where the window has room
-the tables of `host/show.py` follow, then the rest of the short lines. A page never has more lines
+the tables of `host/show.py` follow, and what a table says stands in no short line besides but that
+of the markets; then the rest of the short lines. A page never has more lines
 than its window, so nothing that is on it is cut off. It reads no memory and draws no window. Pure.
 """
 
@@ -25,6 +26,7 @@ from host.show import (
     moved,
     number,
     quote,
+    rates,
     settled,
     tables,
     worded,
@@ -50,6 +52,8 @@ class Block(NamedTuple):
     rows: list[Cells]
     least: int
     """So many of the rows come before anything that is fuller."""
+    table: str = ""
+    """First word of the table that says all of it; "" where none does."""
 
     def lines(self, count: int, width: int) -> list[Text]:
         """Give the head and `count` rows; a head says how many there are if these are not all."""
@@ -131,33 +135,37 @@ def blocks(picture: Picture) -> Iterator[Block]:
          Text(" ".join(ref.flags), style="yellow"))
         for ref in picture.references
     ]  # fmt: skip
-    yield Block(("reference", "bid/ask", "1 min", "sigma", "age", "flags"), rows, 2)
+    yield Block(("reference", "bid/ask", "1 min", "sigma", "age", "flags"), rows, 2, "binance")
     fills = sorted(picture.fills, key=lambda fill: fill.age_ms or 0)
     rows = [
         (fill.market, fill.outcome, fill.side, quote(fill.px_e9, fill.qty_e9),
          "maker" if fill.is_maker else "taker", age(fill.age_ms))
         for fill in fills
     ]  # fmt: skip
-    yield Block(("last fills", "outcome", "side", "price x size", "by", "ago"), rows, 3)
+    yield Block(("last fills", "outcome", "side", "price x size", "by", "ago"), rows, 3, "last")
     held = sorted(picture.positions, key=lambda row: row.is_known and row.settled != "UNKNOWN")
     rows = [
         (row.market, number(row.yes_qty_e9, 2), number(row.no_qty_e9, 2), number(row.cash_e9),
          number(row.fees_e9), str(row.fill_count), settled(row))
         for row in held
     ]  # fmt: skip
-    yield Block(("positions", "Up", "Down", "cash", "fees", "fills", "settled"), rows, 3)
+    holdings = ("positions", "Up", "Down", "cash", "fees", "fills", "settled")
+    yield Block(holdings, rows, 3, "positions")
+    rows = [(row.role, *rates(row)) for row in picture.served]
+    yield Block(("books served", "hit rate", "age p50", "p95"), rows, 2, "books")
     rows = [
         (order.market, order.outcome, order.side, quote(order.px_e9, order.qty_e9),
          number(order.filled_e9, 2), order.state)
         for order in picture.orders
     ]  # fmt: skip
-    yield Block(("orders", "outcome", "side", "price x size", "filled", "state"), rows, 0)
+    yield Block(("orders", "outcome", "side", "price x size", "filled", "state"), rows, 0, "orders")
     rows = [
         (row.role, worded(row.liveness), row.state, str(row.pid), age(row.heartbeat_age_ms),
          NOTHING if row.restart_count is None else str(row.restart_count))
         for row in picture.processes
     ]  # fmt: skip
-    yield Block(("processes", "liveness", "state", "pid", "heartbeat", "restarts"), rows, 0)
+    roles = ("processes", "liveness", "state", "pid", "heartbeat", "restarts")
+    yield Block(roles, rows, 0, "processes")
 
 
 class WindowPage:
@@ -191,7 +199,11 @@ class WindowPage:
         drawn, kinds = self._tables(console, options, room)
         room -= len(drawn)
         for place, part in enumerate(parts):
-            if _kind(part.heads[0]) not in kinds:
+            if part.table in kinds:
+                room += counts[place] + bool(counts[place])
+                counts[place] = 0
+        for place, part in enumerate(parts):
+            if part.table not in kinds:
                 more = _more(part, counts[place], len(part.rows), room)
                 room -= more + bool(more and not counts[place])
                 counts[place] += more
@@ -222,17 +234,13 @@ class WindowPage:
             wanted = console.measure(table, options=options.update(width=WIDEST)).maximum
             if wanted <= options.max_width and len(drawn) + len(lines) <= room:
                 drawn += lines
-                kinds.add(_kind(str(table.title)))
+                kinds.add(str(table.title).split()[0])
         return drawn, kinds
 
 
 def _more(part: Block, shown: int, wanted: int, room: int) -> int:
     """How many rows more there is room for, with the head where the block has no row yet."""
     return max(0, min(min(wanted, len(part.rows)) - shown, room - (not shown)))
-
-
-def _kind(title: str) -> str:
-    return title.split()[0]
 
 
 def _drawn(console: Console, options: ConsoleOptions, line: Text) -> Line:

@@ -93,6 +93,22 @@ class DepthRow(Struct):
     ask_count: int | None = None
 
 
+class ServedRow(Struct):
+    """What became of the books that one process asked for, since its segment was made."""
+
+    role: str
+    hit_count: int
+    miss_counts: dict[str, int]
+    """By cause; those that never were are left out."""
+    hit_rate: float
+    age_histogram: tuple[int, ...]
+    """Books served by age; the bounds are `AGE_BOUNDS_MS` of cache/book_metrics.py."""
+    age_ms_p50: float | None = None
+    """Upper bound of the bucket in which it lies; None where nothing was served."""
+    age_ms_p95: float | None = None
+    """The same. Infinite, which is null in JSON, where it is more than the last bound."""
+
+
 class QuoteRow(Struct):
     """What a strategy wants on one market, in terms of its first token."""
 
@@ -208,6 +224,7 @@ class Picture(Struct):
     books: list[BookRow]
     references: list[ReferenceRow]
     depths: list[DepthRow]
+    served: list[ServedRow]
     quotes: list[QuoteRow]
     orders: list[OrderRow]
     positions: list[PositionRow]

@@ -243,6 +243,7 @@ class Strategy(Section, frozen=True):
     basis_sd_unknown_bps: Annotated[float, Meta(ge=0, le=1_000)]
     basis_fade_s: Seconds
     market_weight: Fraction
+    micro_levels: Annotated[int, Meta(ge=0, le=20)]
     market_spread_max: Amount
     disagreement_max: Amount
     hysteresis_ticks: Annotated[float, Meta(ge=0, le=10)]

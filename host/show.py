@@ -6,6 +6,7 @@ Unknown is shown as `-`, never as 0.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cache.layout import E9
-from host.picture import Picture, PositionRow, QuoteRow
+from host.picture import Picture, PositionRow, QuoteRow, ServedRow
 
 NOTHING = "-"
 _GOOD = {"LIVE", "RUNNING", "QUOTING", "KEEP"}
@@ -54,6 +55,13 @@ def aged(age_ms: int | None, *, is_stale: bool) -> Text:
 def moved(move_e9: int | None, places: int = 4) -> str:
     """Give how far a price moved, with its sign."""
     return ("+" if (move_e9 or 0) > 0 else "") + number(move_e9, places)
+
+
+def within(bound_ms: float | None) -> str:
+    """Say in which bucket of ages something lies, given its upper bound; the last has none."""
+    if bound_ms is None:
+        return NOTHING
+    return "over 5 s" if bound_ms == inf else f"to {age(int(bound_ms))}"
 
 
 def worded(word: str) -> Text:
@@ -140,6 +148,17 @@ def book_tables(picture: Picture) -> Iterable[Table]:
             " ".join(ref.flags),
         )
     yield table
+    table = _table("books served", "role", ">hits", ">hit rate", ">age p50", ">p95", "misses")
+    for served in picture.served:
+        misses = " ".join(f"{cause} {count:,}" for cause, count in served.miss_counts.items())
+        _add(table, served.role, f"{served.hit_count:,}", *rates(served), misses)
+    yield table
+
+
+def rates(served: ServedRow) -> tuple[str, str, str]:
+    """Say how often a book was there, and how old half of them and nearly all of them were."""
+    hit_rate = f"{100 * served.hit_rate:.2f} %"
+    return hit_rate, within(served.age_ms_p50), within(served.age_ms_p95)
 
 
 def trading_tables(picture: Picture) -> Iterable[Table]:

@@ -16,6 +16,7 @@ from cache import segment as segments
 from cache.bn_cache import BNCache
 from cache.board import Miss, Snapshot
 from cache.book_access import judge
+from cache.book_metrics import summarize
 from cache.book_store import BookStore
 from cache.counters import Histogram
 from cache.errors import PenstockError
@@ -40,6 +41,7 @@ from host.picture import (
     QuoteRow,
     ReferenceRow,
     RestCacheRow,
+    ServedRow,
 )
 from host.roles import SUPERVISOR_ROLE
 from host.venue_clock import behind_ns
@@ -90,6 +92,7 @@ class Survey:
             books=list(self._books(now_ns, wall_ns)),
             references=list(self._references(now_ns, wall_ns)),
             depths=list(self._depths()),
+            served=list(self._served()),
             quotes=list(self._quotes(now_ns)),
             orders=list(self._orders(now_ns)),
             positions=list(self._positions()),
@@ -244,6 +247,27 @@ class Survey:
                     row.age_ms = _age_ms(now_ns, book.recv_ns)
                     row.bid_count, row.ask_count = book.bid_count, book.ask_count
                 yield row
+
+    def _served(self) -> Iterator[ServedRow]:
+        """What each process found when it asked for books; those that never did are left out."""
+        for role, found in sorted(self._segments.items()):
+            told = summarize(found.counters)
+            if told.hit_rate is None:
+                continue
+            causes = {
+                name.removeprefix("cache_misses_"): getattr(told, name)
+                for name in told.__struct_fields__
+                if name.startswith("cache_misses_")
+            }
+            yield ServedRow(
+                role=role,
+                hit_count=told.cache_hits,
+                miss_counts={cause: count for cause, count in causes.items() if count},
+                hit_rate=told.hit_rate,
+                age_histogram=told.age_histogram,
+                age_ms_p50=told.age_bound_ms(0.5),
+                age_ms_p95=told.age_bound_ms(0.95),
+            )
 
     def _latest_ns(self) -> int:
         """How late what is found may be: no record of the future is new."""

@@ -8,7 +8,8 @@ as the first books, so a subscriber is given them as the venue would.
 
 The invariant: where a replay is follows from the clock and its shift alone, so one that is killed
 and started again with the same shift goes on in the same place. A recording has no settlement
-prices: the TWAP feed is empty, strikes stay unknown.
+prices: the TWAP feed is empty, strikes stay unknown. One that cannot be read from the start is
+refused; one that turns to junk later ends there, which is said, and what it held is played.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from host.log import get_log
 from sim import recordings
 from sim.binance_rules import symbol_rules
 from sim.candles import candles, read_print, span
@@ -26,6 +28,11 @@ from sim.listing import Listing
 from sim.recorded_book import RecordedBooks
 from sim.recordings import BINANCE, POLYMARKET
 from sim.source import Json
+
+_JUNK = (ValueError, KeyError, TypeError, AttributeError, OverflowError, IndexError)
+"""What reading a recorded frame raises that is none."""
+
+log = get_log("sim")
 
 READ_AHEAD_MAX = 16_384
 """Frames a tape without a pace reads before anybody wants them."""
@@ -45,6 +52,9 @@ class Tape:
         self.paths = tuple(paths)
         self.is_looped = is_looped
         self.round_count = 0
+        self.faults: dict[str, str] = {}
+        """Why a recording ended before its end, by its name."""
+        self._has_begun = False
         self._stream = self._open()
         self._ahead: deque[SimFrame] = deque()
         self._next: SimFrame | None = next(self._stream, None)
@@ -54,14 +64,26 @@ class Tape:
         self.first_ns = self._next.t_ns
         self._last_ns = self.first_ns
         self._shift_ns = 0
+        self._has_begun = True
 
     def _open(self) -> Iterator[SimFrame]:
-        streams = [recordings.frames(path) for path in self.paths]
+        streams = [self._frames(path) for path in self.paths]
         return heapq.merge(*streams, key=lambda frame: frame.t_ns)
+
+    def _frames(self, path: Path) -> Iterator[SimFrame]:
+        """Yield the frames of a recording as far as it can be read."""
+        try:
+            yield from recordings.frames(path)
+        except recordings.RecordingError as fault:
+            if not self._has_begun:
+                raise
+            if path.name not in self.faults:
+                log.error("recording_ends_early", error=fault)
+            self.faults[path.name] = str(fault)
 
     def span_ns(self) -> int:
         """Give the length of one round; reads the recordings through."""
-        last_ns = max(frame.t_ns for path in self.paths for frame in recordings.frames(path))
+        last_ns = max(frame.t_ns for path in self.paths for frame in self._frames(path))
         return last_ns - self.first_ns
 
     @property
@@ -134,6 +156,7 @@ class ReplaySource:
         self._start_ns = 0
         self._is_resumed = False
         self._books = RecordedBooks()
+        self._has_junk = False
         self._unsettled: deque[SimFrame] = deque()
         self._tickers: dict[str, bytes] = {}
         self._trades: defaultdict[str, deque[bytes]] = defaultdict(_new_trades)
@@ -198,8 +221,7 @@ class ReplaySource:
                 if not self.is_paced and not self._is_mirrored:
                     self._unsettled.append(frame)
                     continue
-                self._books.apply(frame)
-                mirrored = self._books.mirrored_frame(frame) if self._is_mirrored else None
+                mirrored = self._keep(frame)
                 if mirrored is not None:
                     out.append(mirrored)
         self._settle(len(self._unsettled) - UNSETTLED_MAX)
@@ -208,7 +230,21 @@ class ReplaySource:
     def _settle(self, count: int) -> None:
         """Read frames that were sent into the books: at full speed that is put off."""
         for _ in range(count):
-            self._books.apply(self._unsettled.popleft())
+            self._keep(self._unsettled.popleft())
+
+    def _keep(self, frame: SimFrame) -> SimFrame | None:
+        """Take what a frame says; give what it says of an unseen half, if that is mirrored.
+
+        One that is junk is sent as it was recorded, and says nothing of the books.
+        """
+        try:
+            self._books.apply(frame)
+            return self._books.mirrored_frame(frame) if self._is_mirrored else None
+        except _JUNK as fault:
+            if not self._has_junk:
+                self._has_junk = True
+                log.error("recorded_frame_unreadable", t_ns=frame.t_ns, error=repr(fault))
+            return None
 
     def use_idle_time(self, venue: str, count: int) -> None:
         """Do what was put off, or is to come, while the clients are busy or none is there."""
@@ -218,10 +254,13 @@ class ReplaySource:
 
     def book(self, token: str) -> bytes | None:
         self._settle(len(self._unsettled))
-        book = self._books.book(token)
-        if book is None and self._is_mirrored:
-            original = self._listing.original_of(token)
-            book = self._books.mirrored_book(original) if original else None
+        try:
+            book = self._books.book(token)
+            if book is None and self._is_mirrored:
+                original = self._listing.original_of(token)
+                book = self._books.mirrored_book(original) if original else None
+        except _JUNK:
+            return None  # Its last frame was junk, as was said, or is read only now.
         return book
 
     def market_by_slug(self, slug: str) -> Json | None:
@@ -270,6 +309,7 @@ class ReplaySource:
                     "position_s": round(tape.position_ns / 1e9, 3),
                     "is_over": tape.is_over,
                     "round_count": tape.round_count,
+                    "faults": tape.faults,
                 }
                 for venue, tape in self.tapes.items()
             },

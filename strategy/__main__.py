@@ -32,6 +32,7 @@ def main() -> int:
         families=params.families,
         namespace=config.host.namespace,
         counters=segment.counters,
+        has_depth=params.micro_levels > 0,
     )
     runner = StrategyRunner(segment, params, inputs)
     if params.bell_interval_ns is None and config.host.idle == "park":

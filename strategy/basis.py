@@ -4,8 +4,8 @@ Best is the settlement source's own stream: a point a second (`BasisTracker`). W
 or it fell silent, the prices at which windows began and ended tell it, as soon as they are known:
 one a window, minutes late. What such a price told is worth less with every second, until it is
 worth no more than the `sd_unknown_bps` that are reckoned with where nothing ever told it and the
-strike is compared with the reference as it is. A PROXY strike of a feed that saw no point is made
-of the reference itself: nothing lies between the two.
+strike is compared with the reference as it is. A PROXY strike that says it is not less a basis is
+made of the reference itself: nothing lies between the two.
 
 The invariant: an official strike is never worth less than the PROXY before it, and a basis that
 will be known in a moment, because the stream does come, is waited for. Kept by source; rebuilt
@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Final
 
 from cache.board import Miss, Snapshot
-from cache.layout import Provenance
+from cache.layout import Flag, Provenance
 from strategy.pricing import NS, Window
 from strategy.reference import NO_SAMPLES, BasisParams, BasisTracker, Estimate, Samples
 from strategy.tick import Basis, ReferenceView, StrikeView
@@ -67,7 +67,7 @@ class MarketBasis:
         if strike is None or strike.provenance not in _WITHOUT_STREAM:
             return tracker.basis(wall_s)
         mid_e9 = reference.mid_px_e9 if reference is not None else 0
-        if not point_e9 and strike.provenance is Provenance.PROXY:
+        if strike.provenance is Provenance.PROXY and not settlement.flags & _LESS_BASIS:
             return _own_terms(mid_e9, self._params.sd_floor_bps)
         if is_followed:
             return tracker.basis(wall_s)
@@ -112,6 +112,7 @@ class Bases:
         return MarketBasis(window, tracker, self._params)
 
 
+_LESS_BASIS: Final = int(Flag.LESS_BASIS)
 _WITHOUT_STREAM: Final = (Provenance.PROXY, Provenance.OFFICIAL)
 """Strikes that come to be known without the source's stream."""
 

@@ -1,20 +1,24 @@
 """Reads what a strategy lives on: each input once a run, from the memory of the other processes.
 
-`Inputs.look` copies, of every market the strategy is to quote, the pair's top of book and its
-settlement, the reference symbol's top and features, and the position. The clock must be read after
-it: then no age is negative. The invariant: every record is whole and carries the tag it was asked
-for; what could not be read is a `Miss` or None and never an older value.
+`Inputs.look` copies, of every market the strategy is to quote, the pair's top of book, its depth
+where that is wanted, and its settlement, the reference symbol's top and features, and the position.
+The clock must be read after it: then no age is negative. The invariant: every record is whole and
+carries the tag it was asked for; what could not be read is a `Miss` or None and never an older
+value.
 
 It judges nothing: `strategy/views.py` does.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec import Struct
 
 from cache.board import Miss, Snapshot
 from cache.counters import Counter, CounterWriter
 from cache.instruments import Directory, Pair
+from cache.layout import Provenance, word_of
 from cache.segment import ReaderSegment
 from host.unreadable import Unreadable
 from strategy.link import Link, Place, log
@@ -25,14 +29,23 @@ from venue.settlement import parse_family
 class MarketFeed:
     """The boards of a Polymarket feed."""
 
-    def __init__(self, segment: ReaderSegment) -> None:
+    def __init__(self, segment: ReaderSegment, *, has_depth: bool) -> None:
         self.directory = Directory(segment)
         self.pair_bbo = segment.board("pair_bbo")
         self.settlement = segment.board("settlement")
-        self.boards = (self.pair_bbo, self.settlement)
+        self.depth = segment.board("depth") if has_depth else None
+        boards = (self.pair_bbo, self.settlement, self.depth)
+        self.boards = tuple(board for board in boards if board is not None)
         self.mine: dict[int, Pair] = {}
         """The markets of the families that are quoted, those that end soonest first."""
         self._settlements: dict[int, Snapshot] = {}
+        self.unreadable: dict[int, int] = {}
+        """Settlements whose strike is of no known kind: version by slot."""
+
+    def read_depth(self, pair: Pair) -> Snapshot | Miss:
+        """Read the depth of a market's first token; NEVER where none is wanted."""
+        board = self.depth
+        return board.read(2 * pair.pair_slot, pair.yes.tag) if board is not None else Miss.NEVER
 
     def read_settlement(self, pair: Pair) -> Snapshot | Miss:
         """Read a market's settlement; the same object for as long as it is the same record."""
@@ -43,6 +56,8 @@ class MarketFeed:
             if isinstance(found, Miss):
                 return found
             held = self._settlements[slot] = found
+            if word_of(Provenance, found.strike_provenance) is None:
+                self.unreadable[slot] = found.version
         return held
 
 
@@ -152,6 +167,8 @@ class MarketSight(Struct, frozen=True):
     """One market as it was read."""
 
     pair: Pair
+    depth: Snapshot | Miss
+    """Of its first token; NEVER where none is read."""
     book: Snapshot | Miss
     settlement: Snapshot | Miss
     reference_tag: int
@@ -176,9 +193,11 @@ class Inputs:
         families: frozenset[str],
         namespace: str,
         counters: CounterWriter,
+        has_depth: bool,
     ) -> None:
         place = Place(namespace, counters)
-        self.market_feed = Link("feed.polymarket.0", MarketFeed, place)
+        open_market = partial(MarketFeed, has_depth=has_depth)
+        self.market_feed = Link("feed.polymarket.0", open_market, place)
         self.reference_feed = Link("feed.binance.0", ReferenceFeed, place)
         self.account = Link(f"executor.{account}", AccountFeed, place)
         self._families = families
@@ -215,6 +234,8 @@ class Inputs:
             for pair in markets.mine.values():
                 versions.append(book(pair.pair_slot))
                 versions.append(settlement(pair.pair_slot))
+                if markets.depth is not None:
+                    versions.append(markets.depth.version(2 * pair.pair_slot))
         if references is not None:
             slots = references.directory.slot_of.values()
             versions += [references.bbo.version(slot) for slot in slots]
@@ -254,6 +275,9 @@ class Inputs:
             unreadable = feed.boards.directory.unreadable if feed.boards is not None else {}
             for slot, version in unreadable.items():
                 self._unreadable.note(f"{feed.role} instruments", slot, version)
+        markets = self.market_feed.boards
+        for slot, version in markets.unreadable.items() if markets is not None else ():
+            self._unreadable.note(f"{self.market_feed.role} settlement", slot, version)
         for link in (self.market_feed, self.reference_feed, self.account):
             for board in link.boards.boards if link.boards is not None else ():
                 if board.retry_count:
@@ -268,6 +292,7 @@ def _look_markets(feed: MarketFeed) -> dict[int, MarketSight]:
     return {
         tag: MarketSight(
             pair,
+            feed.read_depth(pair),
             feed.pair_bbo.read(pair.pair_slot, tag),
             feed.read_settlement(pair),
             pair.yes.reference_tag,

@@ -237,11 +237,16 @@ def _signal(view: View, params: MakerParams) -> Signal | None:
 
 
 def _market_probability(book: BookView, params: MakerParams) -> float | None:
-    """Return the market's own opinion; None where a side is empty or the spread says nothing."""
+    """Return the market's own opinion: its weighted mid, or its mid where the depth is not known.
+
+    None where a side is empty or the spread says nothing.
+    """
     if not book.bid_px_e9 or not book.ask_px_e9:
         return None
     if book.ask_px_e9 - book.bid_px_e9 > params.market_spread_max_e9:
         return None
+    if book.micro_px_e9:
+        return book.micro_px_e9 / E9
     return (book.bid_px_e9 + book.ask_px_e9) / (2 * E9)
 
 

@@ -35,6 +35,8 @@ class StrategyParams:
     reference_policy: Policy
     lag_ns: int
     features_age_ns_max: int
+    micro_levels: int
+    """Levels a side whose sizes weigh the market's mid; 0 where no depth is read."""
     interval_ns: int
     bell_interval_ns: int | None
     """Least time between two runs on a bell; None where bells do not matter."""
@@ -66,6 +68,7 @@ def strategy_params(config: Config) -> StrategyParams:
         ),
         lag_ns=round(told.twap_lag_s * _NS),
         features_age_ns_max=told.features_age_ms_max * _MS,
+        micro_levels=told.micro_levels if config.book_store.enabled else 0,
         interval_ns=round(_NS / told.rate_hz),
         bell_interval_ns=told.bell_interval_ms_min * _MS if told.trigger == "bell" else None,
         has_warmup=config.book_store.enabled,

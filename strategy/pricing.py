@@ -173,6 +173,17 @@ def log_odds(p: float) -> float:
     return log(p / (1.0 - p))
 
 
+def micro_price(bid_px_e9: int, ask_px_e9: int, *, bid_qty_e9: int, ask_qty_e9: int) -> int:
+    """Compute the mid weighted by the sizes on both sides: I ask + (1 - I) bid, I = Qb / (Qb + Qa).
+
+    The side with more behind it is the one that holds (S. Stoikov, "The micro-price", Quantitative
+    Finance 18, 2018: the weighted mid-price); here with the sizes of several levels. The sizes must
+    not both be 0.
+    """
+    spread = ask_px_e9 - bid_px_e9
+    return bid_px_e9 + spread * bid_qty_e9 // (bid_qty_e9 + ask_qty_e9)
+
+
 def blend(model: float, market: float | None, *, market_weight: float) -> float:
     """Mix two probabilities in log-odds; without a market's opinion the model's stands alone."""
     if market is None:

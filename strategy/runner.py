@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from cache.book_metrics import BookMetrics
 from cache.counters import Counter, Histogram
 from cache.gate import Witness
 from cache.instruments import Pair
@@ -105,7 +106,7 @@ class StrategyRunner:
         self._slots = QuoteSlots(
             segment.board("quotes"), segment.counters, valid_ns=params.maker.valid_ns
         )
-        self._builder = ViewBuilder(params)
+        self._builder = ViewBuilder(params, BookMetrics(segment.counters))
         self._admissions = Admissions(params, segment.counters)
         self._ticks = TickManager(
             StrategyCache(params.strategy_id, params.mode),

@@ -45,6 +45,8 @@ class BookView(Struct, frozen=True):
     publish_ns: int
     last_trusted_ns: int
     """When this market's inputs were last quotable, CLOCK_MONOTONIC; 0 never."""
+    micro_px_e9: int
+    """Where between the best prices the sizes behind them say it is; 0 where that is not known."""
 
 
 class ReferenceView(Struct, frozen=True):

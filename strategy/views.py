@@ -1,9 +1,10 @@
 """From what was read to what a strategy sees: judged, put in its terms, frozen under the anchor.
 
-Every book passes the gate here. Here too lives what a run needs of the runs before it: the bases of
-the settlement sources, and when a market's inputs were last to be trusted. Neither is needed to go
-on after a restart: a basis is rebuilt from the points and samples that the feeds keep. The
-invariant: a view holds what was read in this run, or None.
+Every book is served here (`cache/book_access.py`): judged by the gate and counted. Here too lives
+what a run needs of the runs before it: the bases of the settlement sources, and when a market's
+inputs were last to be trusted. Neither is needed to go on after a restart: a basis is rebuilt from
+the points and samples that the feeds keep. The invariant: a view holds what was read in this run,
+or None.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from cache.board import Miss, Snapshot
-from cache.gate import Witness, gate
+from cache.book_access import depth_of, serve
+from cache.book_metrics import BookMetrics
+from cache.book_store import Sight
+from cache.gate import Witness
 from cache.instruments import Pair
 from cache.layout import Provenance, Reason, SettlementType, word_of
 from strategy.basis import Bases, MarketBasis
 from strategy.inputs import Look, MarketSight, ReferenceSight
 from strategy.params import StrategyParams
-from strategy.pricing import NS, Window
+from strategy.pricing import NS, Window, micro_price
 from strategy.quoting import TwoSided
 from strategy.reference import Samples
 from strategy.strategy_cache import RunAnchor, RunMode
@@ -82,6 +86,9 @@ class _Memory:
     """The same of the run before; None in the first."""
     trusted_ns: int = 0
     """When its inputs were last quotable; 0 never."""
+    micro_px_e9: int = 0
+    weighed: tuple[int, int, int] = (0, 0, 0)
+    """Which records that was made of: versions of depth and top, incarnation."""
     settlement: Snapshot | Miss | None = None
     strike: StrikeView | None = None
     """The strike in that settlement."""
@@ -96,8 +103,9 @@ _Seen = tuple[MarketSight, _Memory, ReferenceView | None, int | None]
 class ViewBuilder:
     """Makes the views of each run. Belongs to one thread."""
 
-    def __init__(self, params: StrategyParams) -> None:
+    def __init__(self, params: StrategyParams, metrics: BookMetrics) -> None:
         self._params = params
+        self._metrics = metrics
         self._bases = Bases(params.basis)
         self._memories: dict[int, _Memory] = {}
 
@@ -214,11 +222,13 @@ class ViewBuilder:
         witness: Witness,
     ) -> BookView:
         now_ns = anchor.now_ns
-        book, trust = gate(sight.book, self._params.book_policy, now_ns, witness=witness)
-        if trust.is_quotable and reference is not None and reference.trust.is_quotable:
+        policy = self._params.book_policy
+        book, trust = serve(sight.book, policy, now_ns, witness=witness, metrics=self._metrics)
+        is_quotable = trust.is_quotable
+        if is_quotable and reference is not None and reference.trust.is_quotable:
             memory.trusted_ns = now_ns
         if book is None:
-            return BookView(trust, 0, 0, 0, 0, 0, 0, 0, 0, memory.trusted_ns)
+            return BookView(trust, 0, 0, 0, 0, 0, 0, 0, 0, memory.trusted_ns, 0)
         return BookView(
             trust=trust,
             bid_px_e9=book.yes_bid_px_e9,
@@ -230,13 +240,35 @@ class ViewBuilder:
             recv_ns=book.recv_ns,
             publish_ns=book.publish_ns,
             last_trusted_ns=memory.trusted_ns,
+            micro_px_e9=self._micro_px(sight.depth, book, memory, anchor, witness)
+            if is_quotable
+            else 0,
         )
+
+    def _micro_px(
+        self,
+        depth: Snapshot | Miss,
+        top: Snapshot,
+        memory: _Memory,
+        anchor: RunAnchor,
+        witness: Witness,
+    ) -> int:
+        """Weigh the mid by the sizes of the best levels, once for each pair of records."""
+        if isinstance(depth, Miss):
+            return 0
+        weighed = depth.version, top.version, witness.incarnation
+        if weighed != memory.weighed:
+            policy = self._params.book_policy
+            book = depth_of(Sight(depth, top), policy, anchor.now_ns, witness)
+            memory.weighed = weighed
+            memory.micro_px_e9 = _micro_px(book, top, self._params.micro_levels) if book else 0
+        return memory.micro_px_e9
 
     def _reference(
         self, sight: ReferenceSight, anchor: RunAnchor, witness: Witness
     ) -> ReferenceView:
         policy = self._params.reference_policy
-        bbo, trust = gate(sight.bbo, policy, anchor.now_ns, witness=witness)
+        bbo, trust = serve(sight.bbo, policy, anchor.now_ns, witness=witness, metrics=self._metrics)
         if bbo is None:
             return ReferenceView(trust, 0, 0, 0, 0, 0, 0, 0, 0)
         bid, ask = bbo.bid_px_e9, bbo.ask_px_e9
@@ -258,6 +290,16 @@ class ViewBuilder:
             sample_count=count,
             shock_z_e9=shock_z_e9,
         )
+
+
+def _micro_px(depth: Snapshot, top: Snapshot, levels: int) -> int:
+    """Weigh the mid by the sizes of the best levels; 0 where a side is empty or damaged."""
+    bid, ask = top.yes_bid_px_e9, top.yes_ask_px_e9
+    sizes = slice(1, 2 * levels, 2)
+    bid_qty, ask_qty = sum(depth.bids[sizes]), sum(depth.asks[sizes])
+    if not bid or not ask or bid_qty <= 0 or ask_qty <= 0:
+        return 0
+    return micro_price(bid, ask, bid_qty_e9=bid_qty, ask_qty_e9=ask_qty)
 
 
 def _recv_ns(read: Snapshot | Miss) -> int:

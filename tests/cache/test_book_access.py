@@ -4,7 +4,15 @@ import time
 
 import pytest
 
-from cache.book_access import BookAccess, latency_arb, policy_named, policy_of_ms
+from cache.board import Miss
+from cache.book_access import (
+    BookAccess,
+    depth_of,
+    latency_arb,
+    policy_named,
+    policy_of_ms,
+    serve,
+)
 from cache.book_metrics import BookMetrics
 from cache.book_store import bids_of
 from cache.gate import FAST15M, LATENCY_ARB, LONG, MS, Trust
@@ -267,3 +275,50 @@ def test_a_price_that_is_not_known_is_none(pm):
     assert access.mid(UP, FAST15M, NOW) is None
     pm.publish_depth(asks=())
     assert access.best_ask(UP, FAST15M, NOW) is None
+
+
+# --- for who reads first and judges then ----------------------------------------------------------
+
+
+def test_a_top_that_was_read_is_served_by_the_same_gate_and_counted(pm):
+    store, metrics = pm.store(), BookMetrics()
+    live(pm, age_ms=30)
+    top, witness = store.look(UP).top, store.witness(NOW)
+    assert serve(top, FAST15M, NOW, witness=witness, metrics=metrics) == (top, Trust.LIVE)
+    late = NOW + FAST15M.evidence_ns_max
+    book, trust = serve(top, FAST15M, late, witness=store.witness(late), metrics=metrics)
+    assert (book, trust) == (top, Trust.STALLED)
+    served = serve(Miss.NEVER, FAST15M, NOW, witness=witness, metrics=metrics)
+    assert served == (None, Trust.NEVER_SEEN)
+    summary = metrics.summary()
+    assert (summary.cache_hits, summary.cache_misses) == (1, 2)
+    assert (summary.cache_misses_not_ready, summary.cache_misses_never_seen) == (1, 1)
+    assert summary.age_histogram == (0, 1, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("batch", "flags", "is_given"),
+    [(1, 0, True), (2, 0, False), (1, Flag.SUSPECT, False), (1, Flag.RESYNC, False)],
+)
+def test_depth_belongs_to_a_top_of_the_same_moment_unless_it_is_in_doubt_itself(
+    pm, batch, flags, is_given
+):
+    live(pm, age_ms=30)
+    pm.publish_depth(batch=batch, flags=int(flags))
+    store = pm.store()
+    sight = store.look(UP)
+    found = depth_of(sight, FAST15M, NOW, store.witness(NOW))
+    assert found == (sight.depth if is_given else None)
+
+
+def test_old_depth_that_is_of_the_same_moment_as_a_proven_top_is_given(pm):
+    live(pm, age_ms=3_000)
+    pm.publish_top(recv_ns=NOW - 3_000 * MS, proven_ns=NOW)
+    store = pm.store()
+    assert depth_of(store.look(UP), FAST15M, NOW, store.witness(NOW)) is not None
+
+
+def test_without_any_depth_there_is_none(pm):
+    pm.publish_top()
+    store = pm.store()
+    assert depth_of(store.look(UP), FAST15M, NOW, store.witness(NOW)) is None

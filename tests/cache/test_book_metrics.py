@@ -140,3 +140,14 @@ def test_a_tally_starts_at_nothing():
     assert tally[Counter.cache_book_hits] == 0
     tally.add(Counter.cache_book_hits, 2)
     assert tally[Counter.cache_book_hits] == 2
+
+
+def test_the_bound_of_an_age_is_that_of_the_bucket_the_share_falls_into():
+    metrics = BookMetrics()
+    assert metrics.summary().age_bound_ms(0.5) is None
+    for age_ms, count in ((5, 94), (200, 5), (9_000, 1)):
+        for _ in range(count):
+            metrics.judged(Trust.LIVE, age_ms * 1_000_000)
+    summary = metrics.summary()
+    assert [summary.age_bound_ms(share) for share in (0.5, 0.94, 0.95, 0.99)] == [10, 10, 250, 250]
+    assert summary.age_bound_ms(0.999) == float("inf")

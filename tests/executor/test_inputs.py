@@ -1,6 +1,7 @@
 import pytest
 
 import executor.inputs
+from cache.book_metrics import summarize
 from cache.counters import Counter
 from cache.gate import POLICIES, Trust
 from cache.layout import (
@@ -70,6 +71,17 @@ def test_a_feed_that_was_replaced_is_attached_again_and_counted(world, clock, fe
     world.feed = world.start_feed()
     assert feed.refresh(clock() + 3 * LOOK_NS)
     assert tally[Counter.cache_segment_reattached] == 1
+
+
+def test_every_book_that_is_judged_is_counted(world, clock, feed, market, tally):
+    world.show_book(49, 53)
+    (top,), _ = feed.newer(market, 0)
+    assert feed.trust(top, clock()).is_quotable
+    assert not feed.trust(top, clock() + 10_000_000_000).is_quotable
+    assert not feed.trust(None, clock()).is_quotable
+    summary = summarize(tally)
+    assert (summary.cache_hits, sum(summary.age_histogram)) == (1, 1)
+    assert (summary.cache_misses_stale, summary.cache_misses_not_subscribed) == (1, 1)
 
 
 def test_a_market_is_read_out_of_the_directory(make, market):

@@ -55,10 +55,10 @@ def test_the_strike_is_the_mean_less_the_tracked_basis(writer, namespace):
     proxy = ReferenceProxy("feed.binance.0", namespace)
     for n in range(100):
         publish(writer, SECOND + n, 60_000 * E9)
-    assert proxy.strike(BTC, SECOND + 90, 60) == 60_000 * E9
+    assert proxy.strike(BTC, SECOND + 90, 60) == (60_000 * E9, False)
     proxy.on_point(BTC, SECOND + 90, 59_976 * E9, 60)
     assert proxy.basis_e9 == {BTC: 24 * E9}
-    assert proxy.strike(BTC, SECOND + 99, 60) == 59_976 * E9
+    assert proxy.strike(BTC, SECOND + 99, 60) == (59_976 * E9, True)
     proxy.on_point(BTC, SECOND + 95, 59_966 * E9, 60)
     assert 24 * E9 < proxy.basis_e9[BTC] < 25 * E9
 
@@ -68,15 +68,15 @@ def test_without_samples_there_is_neither_strike_nor_basis(writer, namespace):
     publish(writer, SECOND, 5)
     proxy.on_point(BTC, SECOND, 100, 60)
     assert proxy.basis_e9 == {}
-    assert proxy.strike("ETHUSDT", SECOND, 1) == 0
+    assert proxy.strike("ETHUSDT", SECOND, 1).price_e9 == 0
 
 
 def test_a_feed_that_is_not_there_is_looked_for_again(namespace):
     proxy = ReferenceProxy("feed.binance.0", namespace)
-    assert proxy.strike(BTC, SECOND, 1) == 0
+    assert proxy.strike(BTC, SECOND, 1).price_e9 == 0
     writer = WriterSegment.create("feed.binance.0", BOARDS, namespace=namespace)
     writer.board("samples").assign(1, tag_of("binance", BTC), 0)
     publish(writer, SECOND, 7)
-    assert proxy.strike(BTC, SECOND, 1) == 7
+    assert proxy.strike(BTC, SECOND, 1).price_e9 == 7
     writer.close(remove=True)
-    assert proxy.strike(BTC, SECOND, 1) == 0
+    assert proxy.strike(BTC, SECOND, 1).price_e9 == 0

@@ -96,20 +96,20 @@ def test_the_venue_may_name_the_winner_without_a_price(strikes):
 
 
 def test_a_proxy_is_taken_only_where_nothing_is_known_and_decides_nothing(strikes):
-    assert strikes.on_proxy("0x1", 90)
+    assert strikes.on_proxy("0x1", 90, is_less_basis=False)
     assert (only(strikes).strike_e9, only(strikes).provenance) == (90, Provenance.PROXY)
-    assert not strikes.on_proxy("0x1", 91)
+    assert not strikes.on_proxy("0x1", 91, is_less_basis=False)
     strikes.on_points(points((END, 95)), 5)
     assert only(strikes).outcome is Outcome.UNKNOWN
     strikes.on_points(points((START, 100)), 5)
     assert only(strikes).provenance == Provenance.STREAM
     assert only(strikes).outcome is Outcome.NO
-    assert not strikes.on_proxy("0x1", 91)
-    assert not strikes.on_proxy("0x9", 91)
+    assert not strikes.on_proxy("0x1", 91, is_less_basis=False)
+    assert not strikes.on_proxy("0x9", 91, is_less_basis=False)
 
 
 def test_no_price_is_no_proxy(strikes):
-    assert not strikes.on_proxy("0x1", 0)
+    assert not strikes.on_proxy("0x1", 0, is_less_basis=False)
     assert only(strikes).provenance == Provenance.UNKNOWN
 
 

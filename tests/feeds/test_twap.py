@@ -22,6 +22,7 @@ from cache.segment import ReaderSegment, WriterSegment
 from feeds import twap
 from feeds.gamma import LookupFailed
 from feeds.gamma_wire import EventPrices, MarketInfo
+from feeds.proxy import ProxyStrike
 from feeds.strike import AHEAD_S
 from feeds.twap import SettlementFeed, SettlementSettings, credentials
 
@@ -69,11 +70,11 @@ class FakeGamma:
 
 
 class FakeProxy:
-    def __init__(self, strike_e9=0):
-        self.strike_e9, self.points = strike_e9, []
+    def __init__(self, strike_e9=0, *, is_less_basis=False):
+        self.made, self.points = ProxyStrike(strike_e9, is_less_basis), []
 
     def strike(self, symbol, second, length_s):
-        return self.strike_e9
+        return self.made
 
     def on_point(self, symbol, second, price_e9, length_s):
         self.points.append((symbol, second, price_e9, length_s))
@@ -353,6 +354,50 @@ def test_a_proxy_is_taken_when_nothing_better_came_and_only_while_the_window_run
     world.tick(21)
     assert world.read(-300, slot=2).strike_provenance == Provenance.OFFICIAL
     world.segment.close()
+
+
+@pytest.mark.parametrize("is_less_basis", [False, True])
+def test_a_proxy_strike_says_in_whose_terms_it_is_also_after_a_death(namespace, is_less_basis):
+    proxy = FakeProxy(90 * E9, is_less_basis=is_less_basis)
+    first = World(namespace, url="", proxy=proxy)
+    first.feed.listed(market(), 0, 0)
+    assert not first.read().flags & Flag.LESS_BASIS
+    first.tick(5)
+    assert bool(first.read().flags & Flag.LESS_BASIS) is is_less_basis
+    first.segment.close()
+    second = World(namespace, url="", proxy=FakeProxy(91 * E9, is_less_basis=not is_less_basis))
+    second.feed.listed(market(), 1, 1)
+    second.tick(5)
+    found = second.read(slot=1)
+    assert (found.strike_e9, found.strike_provenance) == (90 * E9, Provenance.PROXY)
+    assert bool(found.flags & Flag.LESS_BASIS) is is_less_basis
+    second.gamma.answer = EventPrices(100 * E9)
+    second.tick(20)
+    assert second.read(slot=1).strike_provenance == Provenance.OFFICIAL
+    assert not second.read(slot=1).flags & Flag.LESS_BASIS
+    second.segment.close()
+
+
+@pytest.mark.parametrize("field", ["strike_provenance", "outcome"])
+def test_a_remembered_word_that_is_none_is_as_if_nothing_was_known_and_is_counted(namespace, field):
+    first = World(namespace)
+    first.feed.listed(market(), 0, 0)
+    first.connect()
+    first.point(0, "100.5")
+    first.segment.close()
+    spoilt = WriterSegment.create("feed.polymarket.0", BOARDS, namespace=namespace)
+    board = spoilt.board("settlement")
+    held = board.last(0)
+    told = {name: getattr(held, name) for name in SETTLEMENT.value_names} | {field: 77}
+    board.assign(0, held.tag, held.generation)
+    board.publish(0, tuple(told.values()))
+    spoilt.close()
+    second = World(namespace)
+    second.feed.listed(market(), 0, 0)
+    assert second.count(Counter.cache_record_unreadable) == 1
+    found = second.read()
+    assert (found.outcome, found.strike_provenance in tuple(Provenance)) == (0, True)
+    second.segment.close()
 
 
 def test_the_basis_of_the_proxy_follows_the_stream(namespace):

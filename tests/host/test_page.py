@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from host.page import WindowPage
-from host.picture import Picture
+from host.picture import Picture, ServedRow
 from host.show import status_line
 from host.survey import Survey
 
@@ -46,9 +46,19 @@ def test_quotes_fills_and_positions_are_on_a_page_of_any_usual_window(picture, h
     text = "\n".join(lines_of(picture, height, width))
     for part in (
         "Ctrl-C stops", "line 5", "live 5/5", "btc-up-1", "0.45/0.47", "0.44x20", "QUOTING",
-        "7 ms", "SUSPECT", "BTCUSDT", "60,000/60,001", "last fills", "maker", "positions",
+        "7 ms", "SUSPECT", "BTCUSDT", "60,000", "60,001", "last fills", "maker", "positions",
     ):  # fmt: skip
         assert part in text, part
+
+
+def test_hit_rates_are_on_a_small_page_too(picture):
+    picture.served = [
+        ServedRow("strategy.maker", 99, {"stale": 1}, 0.99, (0,) * 8, 10, 250),
+        ServedRow("executor.paper", 99, {}, 1.0, (0,) * 8, 10, 10),
+    ]
+    text = "\n".join(lines_of(picture, 24, 80))
+    assert "strategy.maker  99.00 %   to 10 ms  to 250 ms" in text
+    assert "executor.paper  100.00 %" in text
 
 
 def test_no_page_has_more_lines_than_its_window_or_longer_ones(picture):
@@ -115,6 +125,17 @@ def test_counters_are_shown_where_they_are_asked_for(picture):
 
 
 def test_a_page_of_nothing_says_so():
-    empty = Picture("mine", 0, [], [], [], [], [], [], [], [], {}, {})
+    empty = Picture("mine", 0, *([] for _ in range(9)), {}, {})
     assert "nothing runs in mine" in "\n".join(lines_of(empty, 24, 80))
     assert status_line(empty)
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 80), (60, 120), (100, 200)])
+def test_what_a_table_says_stands_in_no_short_line_besides(picture, height, width):
+    picture.served = [ServedRow("strategy.maker", 9, {}, 1.0, (0,) * 8, 10, 10)]
+    lines = lines_of(picture, height, width)
+    heads = [line.split("  ")[0].strip() for line in lines]
+    titles = {"reference": "binance", "last fills": "last fills", "orders": "orders",
+              "positions": "positions", "books served": "books served"}  # fmt: skip
+    for head, title in titles.items():
+        assert heads.count(head) + (head != title) * heads.count(title) == 1, (head, lines)

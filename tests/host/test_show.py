@@ -1,10 +1,12 @@
 import io
+import math
 
 import pytest
 from rich.console import Console
 
-from host.picture import Picture, RestCacheRow
-from host.show import age, aged, moved, number, quote, screen, status_line
+from cache.book_metrics import AGE_BOUNDS_MS
+from host.picture import Picture, RestCacheRow, ServedRow
+from host.show import age, aged, moved, number, quote, screen, status_line, within
 from host.survey import Survey
 
 E9 = 10**9
@@ -89,8 +91,24 @@ def test_how_far_a_price_moved_is_shown_with_its_sign_and_an_old_reference_in_co
     assert aged(None, is_stale=True).plain == "-"
 
 
+def test_hit_rates_and_ages_of_the_books_served_are_on_the_page(filled):
+    picture = Survey(filled).take(NOW_NS, WALL_NS)
+    assert "books served" not in text_of(picture)
+    picture.served = [
+        ServedRow("strategy.maker", 9_990, {"stale": 10}, 0.999, (0,) * 8, 10, 250),
+        ServedRow("executor.paper", 0, {"not_ready": 1}, 0.0, (0,) * 8),
+    ]
+    words = " ".join(text_of(picture).split())
+    assert "strategy.maker 9,990 99.90 % to 10 ms to 250 ms stale 10" in words
+    assert "executor.paper 0 0.00 % - - not_ready 1" in words
+
+
+def test_an_age_beyond_the_last_bound_is_said_so():
+    assert within(math.inf) == f"over {AGE_BOUNDS_MS[-1] // 1000} s"
+
+
 def test_a_page_of_nothing_says_so():
-    empty = Picture("mine", 0, [], [], [], [], [], [], [], [], {}, {})
+    empty = Picture("mine", 0, *([] for _ in range(9)), {}, {})
     assert "nothing runs in mine" in text_of(empty)
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cache.bn_cache import BNCacheWriter, bn_boards
+from cache.book_metrics import BookMetrics
 from cache.counters import Counter, Histogram
+from cache.gate import Trust
 from cache.layout import (
     BBO,
     HEADER_AT,
@@ -426,3 +428,17 @@ def test_depth_that_came_after_the_survey_began_is_judged_by_a_later_clock(names
     assert (found.trust, found.age_ms) == ("LIVE", 7)
     assert Survey(namespace, clock=lambda: early_ns).take(early_ns, 0).depths[0].trust != "LIVE"
     world.segment.close(remove=True)
+
+
+def test_what_became_of_the_books_each_process_asked_for_is_told(filled):
+    maker = WriterSegment.create("strategy.other", (), namespace=filled)
+    metrics = BookMetrics(maker.counters)
+    for age_ms in (3, 4, 5, 70):
+        metrics.judged(Trust.LIVE, age_ms * 1_000_000)
+    metrics.judged(Trust.STALE, 0)
+    (row,) = Survey(filled).take(NOW_NS, WALL_NS).served
+    assert (row.role, row.hit_count, row.hit_rate) == ("strategy.other", 4, 0.8)
+    assert row.miss_counts == {"stale": 1}
+    assert (row.age_ms_p50, row.age_ms_p95) == (10, 100)
+    assert row.age_histogram == (3, 0, 1, 0, 0, 0, 0, 0)
+    maker.close()

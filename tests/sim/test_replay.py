@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim import listing
+from sim import replay as replay_module
 from sim.recordings import RecordingError, frames
 from sim.replay import BATCH_MAX, ReplaySource, Tape
 
@@ -229,3 +231,62 @@ def test_what_was_played_of_the_trades_has_candles(tmp_path):
     assert replay.symbols() == ("BTCUSDT",)
     assert replay.rules("BTCUSDT")["symbol"] == "BTCUSDT"
     assert replay.rules("ETHUSDT") is None
+
+
+# --- recordings that turn to junk -------------------------------------------------------------
+
+
+@pytest.fixture
+def spoilt(tmp_path, monkeypatch):
+    """A recording whose fourth line is none, further on than is looked at from the start."""
+    monkeypatch.setattr(listing, "SCAN_FRAMES_MAX", 1)
+    path = polymarket(tmp_path, offsets_ms=range(0, 1_000, 100))
+    lines = path.read_text().split("\n")
+    path.write_text("\n".join([*lines[:3], "junk", *lines[4:]]))
+    return path
+
+
+def test_a_recording_that_turns_to_junk_ends_there_and_says_so_once(spoilt, monkeypatch):
+    said = []
+    monkeypatch.setattr(replay_module.log, "error", lambda *words, **_: said.append(words))
+    replay = source(spoilt)
+    assert sizes(replay.due(NOW + 2 * S)) == ["2", "3"]
+    assert replay.due(NOW + 5 * S) == []
+    told = replay.describe(NOW + 5 * S)["tapes"]["polymarket"]
+    assert told["is_over"]
+    assert "line 4" in told["faults"][spoilt.name]
+    assert [call[0] for call in said] == ["recording_ends_early"]
+    assert orjson.loads(replay.book("1"))["bids"][0]["size"] == "3"
+
+
+def test_one_that_is_looped_begins_again_where_it_can_be_read_no_further(spoilt):
+    replay = source(spoilt, is_looped=True)
+    assert sizes(replay.due(NOW + 3 * S)) == ["2", "3", "1", "2", "3", "1", "2", "3"]
+
+
+def test_a_restart_on_a_recording_that_turns_to_junk_is_no_crash(spoilt):
+    again = ReplaySource([spoilt], is_mirrored=False)
+    again.resume(NOW - 1776323400 * S, NOW + S // 10)
+    again.start(NOW + S // 10)
+    assert sizes(again.due(NOW + S // 4)) == ["2", "3"]
+
+
+@pytest.mark.parametrize("speed_ratio", [1.0, 0.0])
+@pytest.mark.parametrize("is_mirrored", [False, True])
+@pytest.mark.parametrize("junk", ['{"event_type":"book","bids', '{"event_type":"book"}', "[7]"])
+def test_a_frame_that_is_junk_is_played_and_says_nothing_of_the_books(
+    tmp_path, speed_ratio, is_mirrored, junk
+):
+    path = polymarket(tmp_path)
+    lines = path.read_text().split("\n")
+    key = '"asset_id":"1"'
+    lines[2] = f'{{"recv_s":1776323400.25,"raw":{junk} {key}}}'
+    path.write_text("\n".join(lines))
+    replay = ReplaySource([path], is_mirrored=is_mirrored, speed_ratio=speed_ratio)
+    replay.start(NOW)
+    found = replay.due(NOW + S // 2) if speed_ratio else replay.pull("polymarket", None, 2)
+    assert f"{junk} {key}".encode() in [frame.payload for frame in found]
+    book = replay.book("1")
+    assert book is None or orjson.loads(book)["bids"][0]["size"] == "2"
+    (replay.due(NOW + S) if speed_ratio else replay.pull("polymarket", None, 9))
+    assert orjson.loads(replay.book("1"))["bids"][0]["size"] == "4"

@@ -11,7 +11,7 @@ import pytest
 
 from cache.board import Miss
 from cache.gate import Trust
-from cache.layout import E9, Provenance
+from cache.layout import E9, Flag, Provenance
 from strategy.basis import Bases
 from strategy.pricing import NS, Window
 from strategy.reference import NO_SAMPLES, BasisParams, Samples
@@ -42,7 +42,7 @@ class Feed:
         self.samples = NO_SAMPLES
         self.mid = 60_000
         self.told: dict[str, int] = {
-            "strike_e9": 0, "final_e9": 0, "twap_e9": 0, "twap_ts_ns": 0
+            "strike_e9": 0, "final_e9": 0, "twap_e9": 0, "twap_ts_ns": 0, "flags": 0
         }  # fmt: skip
         self.provenance = Provenance.UNKNOWN
 
@@ -51,8 +51,9 @@ class Feed:
         window = Window(start * NS, (start + 300) * NS, 60 * NS)
         self.market = self.bases.of_market(window, SYMBOL)
 
-    def strike(self, price: int, provenance: Provenance) -> None:
+    def strike(self, price: int, provenance: Provenance, flags: int = 0) -> None:
         self.told["strike_e9"], self.provenance = price * E9, provenance
+        self.told["flags"] = flags
 
     def at(self, second: float, *, missing: bool = False) -> Basis | None:
         settlement: Any = Miss.NEVER if missing else SimpleNamespace(**self.told)
@@ -146,6 +147,32 @@ def test_a_proxy_made_of_the_reference_alone_is_compared_with_it_whatever_else_i
     assert basis.value == 0.0
 
 
+def test_a_proxy_less_the_basis_is_never_taken_for_the_reference_itself(feed: Feed) -> None:
+    # A feed that was started again, and whose stream did not come back, shows no point.
+    feed.samples = held(START - 70, START + 50)
+    points(feed, START + 49)
+    feed.strike(60_000, Provenance.PROXY, Flag.LESS_BASIS)
+    assert feed.at(START + 50) is not None
+    points(feed, 0, 0)
+    basis = feed.at(START + 109)
+    assert basis is not None
+    assert basis.value == 24.0
+    fresh = Feed()
+    fresh.strike(60_000, Provenance.PROXY, Flag.LESS_BASIS)
+    unknown = fresh.at(START + 109)
+    assert unknown is not None
+    assert (unknown.value, isclose(unknown.variance, UNKNOWN)) == (0.0, True)
+
+
+def test_a_proxy_in_the_terms_of_the_reference_stays_so_when_the_stream_comes(feed: Feed) -> None:
+    feed.samples = held(START - 70, START + 50)
+    feed.strike(60_024, Provenance.PROXY)
+    points(feed, START + 49)
+    basis = feed.at(START + 50)
+    assert basis is not None
+    assert basis.value == 0.0
+
+
 def points(feed: Feed, second: int, price: int = 60_000) -> None:
     feed.told |= {"twap_e9": price * E9, "twap_ts_ns": second * NS}
 
@@ -156,7 +183,7 @@ def test_while_the_stream_comes_it_tells_the_basis_whatever_the_strike(
 ) -> None:
     feed.samples = held(START - 70, START + 50)
     points(feed, START + 49, 60_004)
-    feed.strike(60_000, provenance)
+    feed.strike(60_000, provenance, Flag.LESS_BASIS if provenance is Provenance.PROXY else 0)
     basis = feed.at(START + 50)
     assert basis is not None
     assert (basis.value, isclose(basis.variance, FLOOR, rel_tol=1e-3)) == (20.0, True)
@@ -169,7 +196,7 @@ def test_a_stream_that_fell_silent_is_waited_for_under_its_own_strike_alone(feed
     assert feed.at(START + 79) is not None
     assert feed.at(START + 80) is None
     for provenance in (Provenance.OFFICIAL, Provenance.PROXY):
-        feed.strike(60_000, provenance)
+        feed.strike(60_000, provenance, Flag.LESS_BASIS if provenance is Provenance.PROXY else 0)
         basis = feed.at(START + 109)
         assert basis is not None
         assert basis.value == 20.0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from cache.board import Miss
-from cache.counters import CounterReader
+from cache.counters import Counter, CounterReader
 from cache.layout import E9, SettlementType, tag_of
 from cache.segment import WriterSegment
 from strategy.inputs import AccountFeed, Inputs, Look
@@ -23,12 +24,15 @@ def inputs(world: Any) -> Inputs:
     return make_inputs(world)
 
 
-def make_inputs(world: Any, families: frozenset[str] = FAMILIES) -> Inputs:
+def make_inputs(
+    world: Any, families: frozenset[str] = FAMILIES, *, has_depth: bool = True
+) -> Inputs:
     segment = WriterSegment.create("counts", strategy_boards(1), namespace=world.namespace)
     world.segments["counts"] = segment
     made = Inputs(
-        account="paper", families=families, namespace=world.namespace, counters=segment.counters
-    )
+        account="paper", families=families, namespace=world.namespace,
+        counters=segment.counters, has_depth=has_depth,
+    )  # fmt: skip
     made.refresh(0)
     return made
 
@@ -96,17 +100,45 @@ def test_samples_are_copied_only_when_there_are_new_ones(world: Any, inputs: Inp
     assert inputs.look().references[tag_of("binance", "BTCUSDT")].samples is not first
 
 
+def world_depth(world: Any) -> Callable[[], None]:
+    return lambda: world.depth((1, 2), batch=1)
+
+
+def test_the_depth_of_the_first_token_is_read_where_it_is_wanted(world: Any) -> None:
+    world.depth((1, 2), (3, 4), batch=7)
+    found = make_inputs(world).look().markets[world.market_tag].depth
+    assert not isinstance(found, Miss)
+    assert (found.batch, found.bid_count, found.asks[1], found.asks[3]) == (7, 2, 2 * E9, 4 * E9)
+    world.segments["counts"].close(remove=True)
+    blind = make_inputs(world, has_depth=False)
+    assert blind.look().markets[world.market_tag].depth is Miss.NEVER
+    world.depth((1, 2), batch=8)
+    assert not blind.has_news()
+
+
 def test_there_is_news_until_it_was_looked_at(world: Any, inputs: Inputs) -> None:
     assert inputs.has_news()
     inputs.look()
     assert not inputs.has_news()
-    for change in (world.book, world.reference, world.settlement, world.fill):
+    changes = (world.book, world.reference, world.settlement, world.fill, world_depth(world))
+    for change in changes:
         change()
         assert inputs.has_news()
         inputs.look()
         assert not inputs.has_news()
     world.sample(time.time_ns() // E9 + 1)
     assert not inputs.has_news()  # a sample decides nothing by itself
+
+
+def test_a_strike_of_no_known_kind_is_counted_once(world: Any, inputs: Inputs) -> None:
+    world.settlement(provenance=77)
+    for _ in range(3):
+        inputs.look()
+        inputs.market_feed.due_ns = 0
+        inputs._due_ns = 0
+        inputs.refresh(time.monotonic_ns())
+    counters = CounterReader(world.segments["counts"]._words)
+    assert counters[Counter.cache_record_unreadable] == 1
 
 
 def test_read_retries_are_counted_in_our_own_segment(world: Any, inputs: Inputs) -> None:

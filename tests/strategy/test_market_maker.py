@@ -69,6 +69,7 @@ MARKET = Market(
 BOOK = BookView(
     Trust.LIVE, 49 * CENT, 51 * CENT, CENT, batch=1, version=5, age_ns=1, recv_ns=NOW - 1,
     publish_ns=NOW - 1, last_trusted_ns=NOW,
+    micro_px_e9=0,
 )  # fmt: skip
 REFERENCE = ReferenceView(
     Trust.LIVE, 61_024 * E9, version=6, age_ns=1, recv_ns=NOW - 1, publish_ns=NOW - 1,
@@ -287,6 +288,9 @@ def test_the_market_is_listened_to_where_it_says_something() -> None:
     assert run(view(book=high), params=listening).fair_px_e9 > 54 * CENT
     wide = changed(BOOK, bid_px_e9=40 * CENT, ask_px_e9=80 * CENT)
     assert run(view(book=wide), params=listening).fair_px_e9 == E9 // 2
+    leaning = changed(BOOK, micro_px_e9=50 * CENT + CENT // 2)
+    plain = run(view(book=BOOK), params=listening).fair_px_e9
+    assert run(view(book=leaning), params=listening).fair_px_e9 > plain + CENT // 5
     one_sided = changed(BOOK, bid_px_e9=0)
     assert run(view(book=one_sided), params=listening).fair_px_e9 == E9 // 2
 

@@ -76,3 +76,10 @@ def test_a_replay_is_told_apart() -> None:
 def test_values_that_make_no_sense_are_refused_by_name(key: str, value: str, word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         load(environ={key: value})
+
+
+def test_without_a_book_store_no_depth_weighs_the_mid() -> None:
+    config = load(environ={})
+    assert strategy_params(config).micro_levels == config.strategy.micro_levels == 3
+    off = replace(config, book_store=replace(config.book_store, enabled=False))
+    assert strategy_params(off).micro_levels == 0

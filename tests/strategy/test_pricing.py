@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import pairwise
 from math import isclose
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from cache.layout import E9
 from strategy.pricing import (
     NS,
     P_MIN,
@@ -21,6 +23,7 @@ from strategy.pricing import (
     clamp_probability,
     doubt,
     log_odds,
+    micro_price,
     outlook,
     probability_up,
 )
@@ -247,3 +250,20 @@ def test_log_odds_are_finite_at_the_ends() -> None:
     assert log_odds(0.5) == 0.0
     values = [log_odds(p / 100) for p in range(101)]
     assert all(low < high for low, high in pairwise(values))
+
+
+PRICE = st.integers(1, E9 - 1)
+SIZE = st.integers(0, 10**18)
+
+
+@given(PRICE, PRICE, SIZE, SIZE)
+def test_the_weighted_mid_lies_between_the_best_prices_nearer_to_the_side_with_less_behind_it(
+    one: int, other: int, bid_qty: int, ask_qty: int
+) -> None:
+    assume(one != other and bid_qty + ask_qty > 0)
+    bid, ask = sorted((one, other))
+    found = micro_price(bid, ask, bid_qty_e9=bid_qty, ask_qty_e9=ask_qty)
+    assert bid <= found <= ask
+    assert found == bid + (ask - bid) * Fraction(bid_qty, bid_qty + ask_qty) // 1
+    if bid_qty == ask_qty:
+        assert found == (bid + ask) // 2

@@ -47,6 +47,7 @@ class Strategy:
             families=params.families,
             namespace=world.namespace,
             counters=self.segment.counters,
+            has_depth=params.micro_levels > 0,
         )
         self.role = StrategyRunner(self.segment, params, inputs)
         self.role.on_start(time.monotonic_ns())

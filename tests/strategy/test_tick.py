@@ -26,7 +26,7 @@ from strategy.tick import (
 
 ANCHOR = RunAnchor(now_ns=1_000, wall_ns=2_000, run_id="1", strategy_id="maker", mode=RunMode.PAPER)
 BOOK = BookView(Trust.LIVE, 1, 2, 3, batch=11, version=12, age_ns=13, recv_ns=14, publish_ns=15,
-                last_trusted_ns=16)  # fmt: skip
+                last_trusted_ns=16, micro_px_e9=0)  # fmt: skip
 REFERENCE = ReferenceView(Trust.LIVE, 21, version=22, age_ns=23, recv_ns=24, publish_ns=25,
                           sigma_e9=26, sample_count=27, shock_z_e9=28)  # fmt: skip
 TARGET = TargetQuotes(

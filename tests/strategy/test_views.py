@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from cache.book_metrics import BookMetrics
 from cache.gate import POLICIES, Trust, Witness
 from cache.layout import E9, Flag, Provenance, Reason, SettlementType
 from cache.liveness import Liveness
@@ -37,10 +38,11 @@ class Eye:
         world.segments["eye"] = segment
         self.inputs = Inputs(
             account="paper", families=params.families, namespace=world.namespace,
-            counters=segment.counters,
+            counters=segment.counters, has_depth=params.micro_levels > 0,
         )  # fmt: skip
         self.inputs.refresh(0)
-        self.builder = ViewBuilder(params)
+        self.metrics = BookMetrics()
+        self.builder = ViewBuilder(params, self.metrics)
 
     def see(
         self, *, wall_ns: int = 0, later_ns: int = 0, mode: RunMode = RunMode.PAPER,
@@ -158,7 +160,11 @@ def test_the_basis_needs_new_points_and_the_samples_behind_them(world: Any, eye:
     assert eye.see(later_ns=later_ns).basis is None
     world.settlement(twap=60_990)
     follows = Eye.__new__(Eye)  # a builder that starts anew rebuilds it from what lies there
-    follows.world, follows.inputs, follows.builder = world, eye.inputs, ViewBuilder(PARAMS)
+    follows.world, follows.inputs, follows.builder = (
+        world,
+        eye.inputs,
+        ViewBuilder(PARAMS, BookMetrics()),
+    )
     basis = follows.see().basis
     assert basis is not None
     assert basis.value == 34.0
@@ -273,3 +279,56 @@ def test_nothing_is_kept_of_a_market_that_is_looked_at_no_more(world: Any, eye: 
     again = eye.see()
     assert again.book is not None
     assert eye.builder.cause(world.market_tag) is None, "as if it were seen for the first time"
+
+
+def micro(eye: Eye, **options: Any) -> int:
+    book = eye.see(**options).book
+    assert book is not None
+    return book.micro_px_e9
+
+
+def test_the_mid_is_weighed_by_the_sizes_of_the_best_levels(world: Any, eye: Eye) -> None:
+    world.depth((6, 1), (2, 1), (1, 1), (99, 1), batch=7)
+    assert micro(eye) == 0  # Of another moment than the top: it says nothing of it.
+    world.book(batch=7)
+    assert PARAMS.micro_levels == 3
+    assert micro(eye) == 49 * E9 // 100 + 2 * E9 // 100 * 9 // 12
+    world.depth((1, 6), batch=7)
+    assert micro(eye) == 49 * E9 // 100 + 2 * E9 // 100 * 1 // 7
+    world.book(batch=8)
+    assert micro(eye) == 0
+
+
+@pytest.mark.parametrize("flag", [Flag.SUSPECT, Flag.RESYNC, Flag.WARMUP, Flag.CROSSED])
+def test_depth_or_a_top_in_doubt_weighs_nothing(world: Any, eye: Eye, flag: Flag) -> None:
+    world.book(batch=7)
+    world.depth((6, 1), batch=7, flags=flag)
+    assert micro(eye) == 0
+    world.depth((6, 1), batch=7)
+    assert micro(eye) > 0
+    world.book(batch=7, flags=flag)
+    assert micro(eye) == 0
+
+
+def test_one_level_alone_or_an_empty_side_is_weighed_as_far_as_it_goes(world: Any) -> None:
+    one = Eye(world, replace(PARAMS, micro_levels=1))
+    world.book(batch=7)
+    world.depth((6, 2), (50, 0), batch=7)
+    assert micro(one) == 49 * E9 // 100 + 2 * E9 // 100 * 6 // 8
+    world.depth((6, 0), batch=7)
+    assert micro(one) == 0
+    world.book(bid=0, batch=8)
+    world.depth((0, 6), batch=8)
+    assert micro(one) == 0
+
+
+def test_every_book_that_is_judged_is_counted_by_what_became_of_it(world: Any, eye: Eye) -> None:
+    eye.see()
+    summary = eye.metrics.summary()
+    assert (summary.cache_hits, summary.cache_misses) == (2, 0)  # Of the market, of the reference.
+    assert sum(summary.age_histogram) == 2
+    world.book(flags=Flag.RESYNC)
+    eye.see(later_ns=2 * NS)
+    summary = eye.metrics.summary()
+    assert (summary.cache_hits, summary.cache_misses_not_ready) == (2, 1)
+    assert summary.cache_misses_stale == 1

@@ -36,7 +36,7 @@ class Session:
         world.segments["eye"] = self.segment
         self.inputs = Inputs(
             account="paper", families=params.families, namespace=world.namespace,
-            counters=self.segment.counters,
+            counters=self.segment.counters, has_depth=params.micro_levels > 0,
         )  # fmt: skip
         self.inputs.refresh(0)
         self.admissions = Admissions(params, self.segment.counters)

@@ -15,6 +15,8 @@ from cache.board import Miss, Snapshot
 from cache.errors import SegmentMissing as SegmentMissing
 from cache.layout import (
     BBO,
+    DEPTH,
+    DEPTH_LEVELS,
     E9,
     FEATURES,
     FILL,
@@ -40,6 +42,7 @@ SYMBOL_TAG = tag_of("binance", "BTCUSDT")
 PM_BOARDS = (
     BoardSpec("instruments", INSTRUMENT, 8, 4),
     BoardSpec("pair_bbo", PAIR_BBO, 4, 8),
+    BoardSpec("depth", DEPTH, 8, 8),
     BoardSpec("settlement", SETTLEMENT, 4, 8),
 )
 BN_BOARDS = (
@@ -132,6 +135,7 @@ class World:
         board = segment.board("instruments")
         for index in (0, 1):
             board.assign(2 * slot + index, tags[index], generation)
+            segment.board("depth").assign(2 * slot + index, tags[index], generation)
             told = {
                 "id": tokens[index].encode(),
                 "market_id": self.condition_id.encode(),
@@ -159,17 +163,29 @@ class World:
 
     def book(
         self, bid: int = 49 * CENT, ask: int = 51 * CENT, *, flags: int = 0, slot: int = 0,
-        age_ns: int = 0,
+        age_ns: int = 0, batch: int = 0,
     ) -> None:  # fmt: skip
         now_ns = time.monotonic_ns() - age_ns
         made = values(
-            PAIR_BBO, recv_ns=now_ns, publish_ns=now_ns, flags=flags, proven_ns=now_ns,
+            PAIR_BBO, batch=batch, recv_ns=now_ns, publish_ns=now_ns, flags=flags, proven_ns=now_ns,
             yes_flags=flags, no_flags=flags,
             venue_ts_ns=time.time_ns() - age_ns, yes_bid_px_e9=bid, yes_bid_qty_e9=E9,
             yes_ask_px_e9=ask, yes_ask_qty_e9=E9, no_bid_px_e9=E9 - ask, no_bid_qty_e9=E9,
             no_ask_px_e9=E9 - bid, no_ask_qty_e9=E9, tick_e9=CENT,
         )  # fmt: skip
         self.segments["feed.polymarket.0"].board("pair_bbo").publish(slot, made)
+
+    def depth(
+        self, *levels: tuple[int, int], batch: int, flags: int = 0, slot: int = 0, age_ns: int = 0
+    ) -> None:
+        """The first token's depth from 0.49 and 0.51 outwards: the size of each bid and ask."""
+        now_ns = time.monotonic_ns() - age_ns
+        empty = [0] * (2 * DEPTH_LEVELS - 2 * len(levels))
+        bids = [x for at, (size, _) in enumerate(levels) for x in ((49 - at) * CENT, size * E9)]
+        asks = [x for at, (_, size) in enumerate(levels) for x in ((51 + at) * CENT, size * E9)]
+        head = (batch, 0, now_ns, now_ns, 0, flags, 0, len(levels), len(levels), CENT)
+        board = self.segments["feed.polymarket.0"].board("depth")
+        board.publish(2 * slot, (*head, *bids, *empty, *asks, *empty))
 
     def settlement(
         self, strike: int = 61_000, provenance: Provenance = Provenance.STREAM,

@@ -14,6 +14,7 @@ from bench.stack import Stack
 from cache.counters import Counter
 from cache.layout import OrderState, Reason
 from cache.segment import roles
+from host.survey import Survey
 
 ROLES = ("feed.binance.0", "feed.polymarket.0", "strategy.maker", "executor.paper", "sim")
 
@@ -70,6 +71,30 @@ def test_quoting_comes_back_after_every_kill_and_a_killed_supervisor_halts_all()
         pipeline.process.kill()
         pipeline.process.wait()
         pipeline.wait(pipeline.is_gone, timeout_s=60)
+
+
+def test_every_cache_is_at_work_in_a_run_as_shipped() -> None:
+    with Pipeline() as pipeline:
+        pipeline.wait(pipeline.is_quoting)
+        at_work = {
+            "strategy.maker": (Counter.cache_book_hits, Counter.strategy_ticks_run),
+            "executor.paper": (Counter.cache_book_hits,),
+            "feed.binance.0": (
+                Counter.cache_book_snapshots_applied, Counter.cache_book_deltas_applied,
+            ),
+            "feed.polymarket.0": (Counter.feeds_witness_matched, Counter.cache_md_misses),
+        }  # fmt: skip
+        for role, counters in at_work.items():
+            segment = pipeline.segment(role)
+            assert segment is not None
+            for counter in counters:
+                pipeline.wait(lambda segment=segment, counter=counter: segment.counters[counter])
+        picture = Survey(pipeline.namespace).take(time.monotonic_ns(), time.time_ns())
+        served = {row.role: row for row in picture.served}
+        assert set(served) == {"strategy.maker", "executor.paper"}
+        assert all(row.hit_rate > 0.5 and row.age_ms_p50 is not None for row in served.values())
+        depths = {row.feed for row in picture.depths if row.is_ready}
+        assert depths == {"feed.polymarket.0", "feed.binance.0"}
 
 
 def test_the_same_pipeline_quotes_and_is_filled_on_a_polled_reference() -> None:

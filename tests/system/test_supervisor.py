@@ -336,6 +336,29 @@ def test_a_killed_supervisor_takes_everything_with_it_and_nothing_is_left(house:
     wait_for(lambda: roles(house.namespace) == [], 5.0)
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "cache.segment_file:adopt",  # Its lock is there, no segment.
+        "cache.segment_file:_write_head",  # A segment that is half made, under a temporary name.
+        "host.supervisor:stop_orphans",  # The whole segment, in BOOT.
+        "host.child:Child.start",  # In RUN, before the first process.
+    ],
+)
+@pytest.mark.parametrize("cure", ["up", "down"])
+def test_what_a_supervisor_killed_before_its_first_process_leaves_is_removed_by_the_next_command(
+    house: House, place: str, cure: str
+) -> None:
+    assert house.start(*FAMILY, DIE_AT=place).wait(20) == -signal.SIGKILL
+    assert list(Path("/dev/shm").glob(f"{house.namespace}.*")), "nothing was left: no test"
+    if cure == "up":
+        assert house.start((SIM, 0, 3, []), duration_s=0.5).wait(20) == 0, house.output
+    else:
+        told = house.command("down")
+        assert (told.returncode, told.stdout) == (0, "removed: supervisor\n")
+    assert list(Path("/dev/shm").glob(f"{house.namespace}.*")) == []
+
+
 def test_a_supervisor_killed_while_a_child_is_down_leaves_nothing_either(house: House) -> None:
     process = house.start(
         (FEED, 1, 2, []),
