@@ -16,20 +16,17 @@ from cache import segment as segments
 from cache.bn_cache import BNCache
 from cache.board import Miss, Snapshot
 from cache.book_access import judge
-from cache.book_metrics import summarize
 from cache.book_store import BookStore
-from cache.counters import Histogram
 from cache.errors import PenstockError
 from cache.gate import FAST15M
 from cache.instruments import Directory
 from cache.layout import Flag, OrderState, Outcome, ProcessPhase, Provenance, Reason, Side, word_of
 from cache.liveness import Liveness
-from cache.md_rollout import figures_of
-from cache.md_rollout import judge as gate_of
 from cache.pm_cache import PMCache
 from cache.segment import ReaderSegment
 from cache.snapshots import BNSnapshot, PMBookSnapshot
 from host.clock import NS_PER_MS, monotonic_ns
+from host.figures import latencies, rest_caches, served
 from host.picture import (
     BookRow,
     DepthRow,
@@ -40,8 +37,6 @@ from host.picture import (
     ProcessRow,
     QuoteRow,
     ReferenceRow,
-    RestCacheRow,
-    ServedRow,
 )
 from host.roles import SUPERVISOR_ROLE
 from host.venue_clock import behind_ns
@@ -92,14 +87,14 @@ class Survey:
             books=list(self._books(now_ns, wall_ns)),
             references=list(self._references(now_ns, wall_ns)),
             depths=list(self._depths()),
-            served=list(self._served()),
+            served=list(served(self._segments)),
             quotes=list(self._quotes(now_ns)),
             orders=list(self._orders(now_ns)),
             positions=list(self._positions()),
             fills=list(self._fills(now_ns)),
             counters={role: found.counters.all() for role, found in self._segments.items()},
-            latencies={role: self._latencies(found) for role, found in self._segments.items()},
-            rest_caches=list(self._rest_caches()),
+            latencies={role: latencies(found) for role, found in self._segments.items()},
+            rest_caches=list(rest_caches(self._segments)),
         )
 
     def _attach(self) -> dict[str, str]:
@@ -248,27 +243,6 @@ class Survey:
                     row.bid_count, row.ask_count = book.bid_count, book.ask_count
                 yield row
 
-    def _served(self) -> Iterator[ServedRow]:
-        """What each process found when it asked for books; those that never did are left out."""
-        for role, found in sorted(self._segments.items()):
-            told = summarize(found.counters)
-            if told.hit_rate is None:
-                continue
-            causes = {
-                name.removeprefix("cache_misses_"): getattr(told, name)
-                for name in told.__struct_fields__
-                if name.startswith("cache_misses_")
-            }
-            yield ServedRow(
-                role=role,
-                hit_count=told.cache_hits,
-                miss_counts={cause: count for cause, count in causes.items() if count},
-                hit_rate=told.hit_rate,
-                age_histogram=told.age_histogram,
-                age_ms_p50=told.age_bound_ms(0.5),
-                age_ms_p95=told.age_bound_ms(0.95),
-            )
-
     def _latest_ns(self) -> int:
         """How late what is found may be: no record of the future is new."""
         return self._now_ns + SURVEY_NS
@@ -322,25 +296,6 @@ class Survey:
                 row.side, row.is_maker = _word(Side, fill.side), bool(fill.is_maker)
                 row.age_ms = _age_ms(now_ns, fill.publish_ns)
                 yield row
-
-    def _rest_caches(self) -> Iterator[RestCacheRow]:
-        for role, found in self._segments.items():
-            figures = figures_of(found.counters)
-            if figures.read_count or figures.direct_count:
-                gate, reason = gate_of(figures)
-                row = RestCacheRow(role, "ROLLED_BACK" if figures.rolled_back_count else gate.name)
-                row.reason, row.hit_ratio = reason, figures.hit_ratio
-                for name in RestCacheRow.COPIED:
-                    setattr(row, name, getattr(figures, name))
-                yield row
-
-    def _latencies(self, found: ReaderSegment) -> dict[str, list[int]]:
-        """p50, p99 and p99.9 in nanoseconds of each histogram that has anything in it."""
-        measured = {
-            histogram.name: found.counters.percentiles(histogram, 0.5, 0.99, 0.999)
-            for histogram in Histogram
-        }
-        return {name: list(points) for name, points in measured.items() if points is not None}
 
 
 def _fill(row: object, record: Snapshot, names: tuple[str, ...]) -> None:

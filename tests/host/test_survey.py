@@ -10,9 +10,6 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cache.bn_cache import BNCacheWriter, bn_boards
-from cache.book_metrics import BookMetrics
-from cache.counters import Counter, Histogram
-from cache.gate import Trust
 from cache.layout import (
     BBO,
     HEADER_AT,
@@ -27,7 +24,6 @@ from cache.layout import (
     State,
     tag_of,
 )
-from cache.md_rollout import READS_MIN
 from cache.pm_cache import PMCacheWriter, pm_boards
 from cache.segment import ReaderSegment, WriterSegment, roles, segment_path
 from host.dump import board_rows, render, segment_rows
@@ -65,29 +61,6 @@ def test_a_survey_sees_every_board_by_name(filled):
     (wish,) = picture.quotes
     assert (wish.strategy, wish.market, wish.valid_ms) == ("maker", "btc-up-1", 1000)
     assert wish.reason == "QUOTING"
-
-
-def test_the_cache_of_rest_snapshots_is_shown_with_what_its_gates_say(namespace):
-    feed = WriterSegment.create("feed.polymarket.0", pm_boards(), namespace=namespace)
-    assert Survey(namespace).take(NOW_NS, WALL_NS).rest_caches == [], "nothing was read"
-    for _ in range(READS_MIN):
-        feed.counters.record(Histogram.cache_md_read_ns, 2_000_000)
-        feed.counters.record(Histogram.cache_md_direct_ns, 1_000_000)
-        feed.counters.record(Histogram.cache_md_age_ns, 100_000_000)
-        feed.counters.add(Counter.cache_md_hits)
-    feed.counters.add(Counter.cache_md_shadows_compared, 7)
-    feed.counters.add(Counter.cache_md_shadows_differed, 3)
-    (row,) = Survey(namespace).take(NOW_NS, WALL_NS).rest_caches
-    assert (row.role, row.gate) == ("feed.polymarket.0", "SLOWER")
-    assert row.reason == "p95 1.97 ms, asked directly 0.98 ms: over 15% slower"
-    assert (row.read_count, row.hit_ratio, row.direct_count) == (READS_MIN, 1.0, READS_MIN)
-    assert (row.read_p50_ns, row.read_p95_ns, row.direct_p95_ns) == (1966080, 1966080, 983040)
-    assert row.age_p95_ns == pytest.approx(100e6, rel=1 / 16)
-    assert (row.compared_count, row.differed_count) == (7, 3)
-    feed.counters.add(Counter.cache_md_rolled_back)
-    (row,) = Survey(namespace).take(NOW_NS, WALL_NS).rest_caches
-    assert row.gate == "ROLLED_BACK"
-    feed.close(remove=True)
 
 
 def test_a_side_without_a_price_is_none_and_a_size_that_is_unknown_too(filled):
@@ -428,17 +401,3 @@ def test_depth_that_came_after_the_survey_began_is_judged_by_a_later_clock(names
     assert (found.trust, found.age_ms) == ("LIVE", 7)
     assert Survey(namespace, clock=lambda: early_ns).take(early_ns, 0).depths[0].trust != "LIVE"
     world.segment.close(remove=True)
-
-
-def test_what_became_of_the_books_each_process_asked_for_is_told(filled):
-    maker = WriterSegment.create("strategy.other", (), namespace=filled)
-    metrics = BookMetrics(maker.counters)
-    for age_ms in (3, 4, 5, 70):
-        metrics.judged(Trust.LIVE, age_ms * 1_000_000)
-    metrics.judged(Trust.STALE, 0)
-    (row,) = Survey(filled).take(NOW_NS, WALL_NS).served
-    assert (row.role, row.hit_count, row.hit_rate) == ("strategy.other", 4, 0.8)
-    assert row.miss_counts == {"stale": 1}
-    assert (row.age_ms_p50, row.age_ms_p95) == (10, 100)
-    assert row.age_histogram == (3, 0, 1, 0, 0, 0, 0, 0)
-    maker.close()
