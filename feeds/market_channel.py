@@ -31,7 +31,7 @@ from feeds.polymarket_wire import (
     parse,
     tokens_of,
 )
-from feeds.pure_book import CrossedError
+from feeds.text_numbers import CrossedError
 from host.clock import latest_ns, wall_ns
 from host.log import get_log
 
@@ -121,19 +121,19 @@ class MarketChannel:
             message = parse(data)
         if type(message) is Message:  # twice as fast as isinstance
             if message.event_type == "price_change":
-                return self._on_changes(message, recv_ns, data)
-            return self._on_event(message, recv_ns, data)
+                return self._on_changes(message, recv_ns)
+            return self._on_event(message, recv_ns)
         if isinstance(message, list):
-            return self._on_array(message, recv_ns, data)
+            return self._on_array(message, recv_ns)
         if isinstance(message, Rejection):
             self.on_rejection(message)
         elif message is PONG:
             self._on_pong()
         return False
 
-    def _on_array(self, messages: list[Message], recv_ns: int, data: bytes | bytearray) -> bool:
+    def _on_array(self, messages: list[Message], recv_ns: int) -> bool:
         books: set[Pair] = set()
-        known = [self._on_event(one, recv_ns, data, books) for one in messages]
+        known = [self._on_event(one, recv_ns, books) for one in messages]
         for pair in books:
             self._settle(pair, recv_ns)
         return any(known)
@@ -178,7 +178,7 @@ class MarketChannel:
         self._counters.add(Counter.feeds_events_unlisted)
         return False
 
-    def _on_changes(self, message: Message, recv_ns: int, data: bytes | bytearray) -> bool:
+    def _on_changes(self, message: Message, recv_ns: int) -> bool:
         pair = self.pairs.get(message.market)
         if pair is None:
             return self._on_unlisted(message)
@@ -186,7 +186,7 @@ class MarketChannel:
         if changes is None:
             return self._refuse(message, Cause.MISTYPED, "no changes")
         try:
-            is_published = pair.on_changes(message, recv_ns, data)
+            is_published = pair.on_changes(message, recv_ns)
         except ValueError as fault:
             return self._refuse(message, Cause.OUT_OF_RANGE, str(fault)[:120])
         self._change_count += len(changes)
@@ -201,17 +201,11 @@ class MarketChannel:
             self._hold(pair)
         return True
 
-    def _on_event(
-        self,
-        message: Message,
-        recv_ns: int,
-        data: bytes | bytearray,
-        books: set[Pair] | None = None,
-    ) -> bool:
+    def _on_event(self, message: Message, recv_ns: int, books: set[Pair] | None = None) -> bool:
         """Take any event; whole books of an array are collected and settled together."""
         kind = message.event_type
         if kind == "price_change":
-            return self._on_changes(message, recv_ns, data)
+            return self._on_changes(message, recv_ns)
         if kind not in KNOWN_EVENTS:
             self._counters.add(Counter.feeds_events_unknown)
             return False
@@ -222,7 +216,7 @@ class MarketChannel:
             return self._refuse(message, Cause.MISTYPED, f"{kind} lacks a field")
         batch = pair.batch
         try:
-            self._dispatch(pair, message, recv_ns, data)
+            self._dispatch(pair, message, recv_ns)
         except CrossedError as fault:
             return self._refuse(message, Cause.CROSSED, str(fault))
         except ValueError as fault:
@@ -236,12 +230,10 @@ class MarketChannel:
                 books.add(pair)
         return True
 
-    def _dispatch(
-        self, pair: Pair, message: Message, recv_ns: int, data: bytes | bytearray
-    ) -> None:
+    def _dispatch(self, pair: Pair, message: Message, recv_ns: int) -> None:
         match message.event_type:
             case "book":
-                pair.on_book(message, recv_ns, data, latest_ns=self._latest())
+                pair.on_book(message, recv_ns, latest_ns=self._latest())
             case "best_bid_ask":
                 pair.on_best(message, recv_ns)
             case "last_trade_price":
