@@ -5,6 +5,7 @@ from typing import Any
 
 from feeds.pure_book import Levels as Levels
 from feeds.pure_book import apply_changes as apply_changes
+from feeds.pure_pair import Markets as Markets
 from feeds.pure_pair import PairState as PairState
 from feeds.text_numbers import parse_time_ns as parse_time_ns
 

@@ -13,10 +13,12 @@ It knows no socket and sets no timer: `feeds/polymarket.py` calls `on_frame` for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from cache.counters import Counter, CounterWriter, Histogram
 from feeds.book import AHEAD_NS_MAX
 from feeds.certificate import Verdict
+from feeds.core import core
 from feeds.pair import SNAPSHOT, Pair
 from feeds.polymarket_wire import (
     DECODE_FAULTS,
@@ -34,6 +36,11 @@ from feeds.polymarket_wire import (
 from feeds.text_numbers import CrossedError
 from host.clock import latest_ns, wall_ns
 from host.log import get_log
+
+if core is None or TYPE_CHECKING:
+    from feeds.pure_pair import Markets
+else:
+    Markets = core.Markets
 
 log = get_log("feeds")
 
@@ -63,8 +70,10 @@ class MarketChannel:
     ) -> None:
         self.pairs: dict[str, Pair] = {}
         self.held: set[Pair] = set()
-        self.unsent_depth: set[Pair] = set()
+        self.unsent_depth: list[Pair] = []
+        """Each once: it is marked, as a set of thousands would be one more wait for memory."""
         self._counters = counters
+        self._markets = Markets()
         self._on_pong = on_pong
         self._hold_ns = hold_ns
         self._latest = latest
@@ -81,6 +90,7 @@ class MarketChannel:
     def add(self, pair: Pair) -> None:
         """Carry a market; it shows WARMUP until its whole book comes."""
         self.pairs[pair.market.condition_id] = pair
+        self._markets.add(pair.market.condition_id, pair)
         pair.publish()
         self._published_count += 1
 
@@ -88,8 +98,10 @@ class MarketChannel:
         """Stop carrying a market; what it shows last is that it is not live."""
         pair = self.pairs.pop(condition_id, None)
         if pair is not None:
+            self._markets.remove(condition_id)
             self.held.discard(pair)
-            self.unsent_depth.discard(pair)
+            if pair.is_unsent:
+                self.unsent_depth.remove(pair)
             pair.on_down()
             self._published_count += 1
         return pair
@@ -99,6 +111,7 @@ class MarketChannel:
         self.held.clear()
         self.unsent_depth.clear()
         for pair in self.pairs.values():
+            pair.is_unsent = False
             pair.on_down()
         self._published_count += len(self.pairs)
 
@@ -116,7 +129,7 @@ class MarketChannel:
         """Take one frame; return whether the venue told something of our markets with it."""
         message: Parsed
         try:
-            message = decode_message(data) if data.isascii() else parse(data)
+            message = decode_message(data) if self._markets.is_ascii(data) else parse(data)
         except DECODE_FAULTS:
             message = parse(data)
         if type(message) is Message:  # twice as fast as isinstance
@@ -179,7 +192,7 @@ class MarketChannel:
         return False
 
     def _on_changes(self, message: Message, recv_ns: int) -> bool:
-        pair = self.pairs.get(message.market)
+        pair: Pair | None = self._markets.find(message.market)
         if pair is None:
             return self._on_unlisted(message)
         changes = message.price_changes
@@ -194,7 +207,9 @@ class MarketChannel:
         if is_published:
             self._published = pair
             self._published_count += 1
-            self.unsent_depth.add(pair)
+            if not pair.is_unsent:
+                pair.is_unsent = True
+                self.unsent_depth.append(pair)
             if self.held:
                 self.held.discard(pair)
         elif pair.held_ns:
@@ -254,7 +269,9 @@ class MarketChannel:
         if pair.batch != batch:
             self._published = pair
             self._published_count += 1
-            self.unsent_depth.add(pair)
+            if not pair.is_unsent:
+                pair.is_unsent = True
+                self.unsent_depth.append(pair)
         if pair.held_ns:
             self._hold(pair)
         else:
@@ -316,11 +333,14 @@ class MarketChannel:
 
         Depth of a held market waits: it would be of another batch than its `PairBbo`.
         """
-        ready = [pair for pair in self.unsent_depth if pair not in self.held]
-        for pair in ready:
-            pair.publish_depth()
-        self.unsent_depth.difference_update(ready)
-        return bool(ready)
+        unsent, self.unsent_depth = self.unsent_depth, []
+        for pair in unsent:
+            pair.is_unsent = pair in self.held
+            if pair.is_unsent:
+                self.unsent_depth.append(pair)
+            else:
+                pair.publish_depth()
+        return len(self.unsent_depth) < len(unsent)
 
     def publish_mids(self) -> None:
         """Take the sample of the rolling mids of every market."""

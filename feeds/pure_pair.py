@@ -9,6 +9,7 @@ stamp a record.
 from __future__ import annotations
 
 from time import monotonic_ns
+from typing import Any
 
 from cache.board import BoardWriter
 from cache.layout import Proof
@@ -27,7 +28,8 @@ class PairState:
     """Both books of a market, and the numbers of its newest record.
 
     `is_plain`: the books are in no special state. `is_mirrored`: only the first has a whole book,
-    and is shown as both. `snapshot_ns`: the venue's time of the newest whole book.
+    and is shown as both. `is_unsent`: its depth is still to be published. `snapshot_ns`: the
+    venue's time of the newest whole book.
     """
 
     __slots__ = (
@@ -39,6 +41,7 @@ class PairState:
         "held_ns",
         "is_mirrored",
         "is_plain",
+        "is_unsent",
         "last_px_e9",
         "proof",
         "proven_ns",
@@ -59,7 +62,7 @@ class PairState:
         self.batch = self.tick_e9 = self.last_px_e9 = self.proof = 0
         self.recv_ns = self.publish_ns = self.venue_ts_ns = 0
         self.held_ns = self.proven_ns = self.snapshot_ns = 0
-        self.is_plain = self.is_mirrored = False
+        self.is_plain = self.is_mirrored = self.is_unsent = False
 
     def take_changes(self, message: Message, recv_ns: int, /) -> int:
         """Apply a price_change, and publish it where nothing speaks against: the hot path.
@@ -102,3 +105,28 @@ class PairState:
             self.last_px_e9, self.tick_e9, recv_ns, 0, 0,
         ))  # fmt: skip
         return found | PUBLISHED
+
+
+class Markets:
+    """Markets by their names; the core asks for their memory as soon as their frames are seen."""
+
+    __slots__ = ("_states",)
+
+    def __init__(self) -> None:
+        self._states: dict[str, PairState] = {}
+
+    def add(self, name: str, state: PairState, /) -> None:
+        """Add a market by its name."""
+        self._states[name] = state
+
+    def remove(self, name: str, /) -> None:
+        """Forget a market, if it is known."""
+        self._states.pop(name, None)
+
+    def find(self, name: str, /) -> Any:
+        """The state of a market, or None."""
+        return self._states.get(name)
+
+    def is_ascii(self, frame: bytes | bytearray, /) -> bool:
+        """Whether a frame is ASCII."""
+        return frame.isascii()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from feeds import book, pair, pure_book, pure_pair, rest_books_wire, text_numbers
+from feeds import book, market_channel, pair, pure_book, pure_pair, rest_books_wire, text_numbers
 from feeds.core import find
 from feeds.polymarket_wire import Change, Level, Message
 from feeds.text_numbers import OutOfRangeError, crossed
@@ -35,10 +35,12 @@ def derived(cls: type[Any], base: type[Any]) -> type[Any]:
 def book_twin(request: pytest.FixtureRequest) -> Iterator[None]:
     """Put either twin where the feed uses it."""
     levels, state, parse = pure_book.Levels, pure_pair.PairState, text_numbers.parse_time_ns
+    markets = pure_pair.Markets
     if request.param == "core":
         twin, absence = book_core()
         if twin is None:
             pytest.skip(absence)
+        markets = twin.Markets
         levels, state, parse = twin.Levels, twin.PairState, twin.parse_time_ns
     token_book = derived(book.TokenBook, levels)
     with pytest.MonkeyPatch.context() as patch:
@@ -49,4 +51,5 @@ def book_twin(request: pytest.FixtureRequest) -> Iterator[None]:
                 if hasattr(user, name):
                     patch.setattr(user, name, value)
         patch.setattr(pair, "Pair", derived(pair.Pair, state))
+        patch.setattr(market_channel, "Markets", markets)
         yield

@@ -214,6 +214,64 @@ def test_the_core_takes_any_frames_as_the_pure_twin_does(segment, taken, second_
         assert shown(segment, "one") == shown(segment, "two")
 
 
+@twins
+def test_markets_are_found_by_their_whole_names(segment, twin):
+    markets, state = twin.Markets(), filled(twin, segment.board("one"))
+    other = filled(twin, segment.board("one"))
+    assert markets.find("0x" + "ab" * 32) is None
+    markets.remove("0x")
+    names = ["0x" + "ab" * 32, "1x" + "ab" * 32, "", "0", "ab" * 8, "é" * 20, "x" * 300]
+    for name in names:
+        markets.add(name, state)
+    for name in names:
+        assert markets.find(name) is state
+        markets.add(name, other)
+        assert markets.find(name) is other
+        markets.remove(name)
+        assert markets.find(name) is None
+
+
+keys = st.integers(0, 40).map(lambda number: f"0x{number:064}")
+alike = st.integers(0, 9).map(lambda number: f"{number}" + "ab" * 32)
+turns = st.lists(st.tuples(st.booleans(), st.one_of(keys, keys, alike)), max_size=150)
+
+
+@twins
+@settings(max_examples=30)
+@given(turns)
+def test_markets_come_and_go_as_in_a_dict(segment, twin, taken):
+    markets, wanted = twin.Markets(), {}
+    states = [a_state(twin, segment.board("one")) for _ in range(3)]
+    for number, (is_added, name) in enumerate(taken):
+        if is_added:
+            wanted[name] = states[number % 3]
+            markets.add(name, wanted[name])
+        else:
+            wanted.pop(name, None)
+            markets.remove(name)
+        assert markets.find(name) is wanted.get(name)
+    for _, name in taken:
+        assert markets.find(name) is wanted.get(name)
+
+
+heads = st.sampled_from(
+    [b"", b"{", b'{"market":', b'{"market":"', b'{"market": "', b'[{"market":"', b'{"market":""',
+     b'{"market":"0x', b'{"market":"' + b"x" * 90, b'{"market": 7', b"\xff"]
+)  # fmt: skip
+
+
+@twins
+@settings(max_examples=200)
+@given(heads, keys, st.sampled_from([b"", b'"', b'",' + b" " * 80, b"\x80" + b"," * 99]))
+def test_any_frame_may_be_asked_whether_it_is_ascii(segment, twin, head, name, tail):
+    markets, state = twin.Markets(), filled(twin, segment.board("one"))
+    for frame in (head, head + name.encode() + tail, head + tail):
+        assert markets.is_ascii(frame) is frame.isascii()
+        assert markets.is_ascii(bytearray(frame)) is frame.isascii()
+        markets.add(f"0x{7:064}", state)
+        markets.add(f"0x{1:064}", a_state(twin, segment.board("one")))
+
+
 @needs_core
 def test_what_no_caller_gives_is_a_type_error_and_not_the_end_of_the_process(segment):
     board, books = segment.board("one"), (CORE.Levels(), CORE.Levels())
@@ -242,6 +300,14 @@ def test_what_no_caller_gives_is_a_type_error_and_not_the_end_of_the_process(seg
     ):  # fmt: skip
         with pytest.raises((TypeError, AttributeError)):
             call(*arguments)
+    markets = CORE.Markets()
+    for call, arguments in (
+        (markets.add, ()), (markets.add, ("1", None)), (markets.add, (1, state)),
+        (markets.add, ("1", CORE.PairState())), (markets.find, (1,)), (markets.remove, (1,)),
+        (markets.is_ascii, ("{",)), (markets.is_ascii, (None,)),
+    ):  # fmt: skip
+        with pytest.raises(TypeError):
+            call(*arguments)
     for name in ("timestamp", "price_changes"):
         broken = both("0.45", "7", "0.45", "0.6")
         delattr(broken, name)
@@ -264,14 +330,19 @@ def test_a_slot_that_is_none_or_nobodys_is_an_error(segment):
 def test_the_core_keeps_nothing_of_what_it_has_seen(segment):
     board = segment.board("one")
     good, bad = both("0.45", "7", "0.45", "0.6"), both("0.455", "7", "0.45", "0.6")
-    state = filled(CORE, board)
+    state, names = filled(CORE, board), [f"a market {number}" for number in range(30)]
 
     def a_round():
         state.take_changes(good, RECV)
         with pytest.raises(ValueError, match="grid"):
             state.take_changes(bad, RECV)
         state.apply(good.price_changes, RECV)
-        filled(CORE, board)
+        markets = CORE.Markets()
+        for name in (*names, *names):
+            markets.add(name, filled(CORE, board))
+        markets.remove(names[0])
+        markets.add(names[1], state)
+        assert markets.find(names[1]) is state
 
     for _ in range(20):
         a_round()
@@ -279,7 +350,7 @@ def test_the_core_keeps_nothing_of_what_it_has_seen(segment):
     watched = (board, state, state.first, good, bad, good.price_changes, CORE.PairState)
     before = [sys.getrefcount(one) for one in watched]
     blocks = sys.getallocatedblocks()
-    for _ in range(1_000):
+    for _ in range(300):
         a_round()
     gc.collect()
     assert [sys.getrefcount(one) for one in watched] == before
