@@ -1029,7 +1029,8 @@ static PyTypeObject *add_type(PyObject *module, const char *name, PyType_Spec *s
 static int module_exec(PyObject *module)
 {
     out_of_range = Py_NewRef(PyExc_ValueError); /* Until configure() names a better one. */
-    board_api = PyCapsule_Import(BOARD_API, 0);
+    PyObject *boards = PyImport_ImportModule("cache._board"); /* It stays, as this module does. */
+    board_api = boards ? PyCapsule_Import(BOARD_API, 0) : NULL;
     if (!board_api || learn_record() < 0)
         return -1;
     levels_type = add_type(module, "Levels", &levels_spec);
