@@ -20,14 +20,15 @@ def find(wish: str) -> tuple[ModuleType | None, str]:
     """
     if wish == "0":
         return None, "PENSTOCK_CORE=0"
-    if boards is None and wish != "1":
-        return None, "it publishes through the C core of the boards, which is left out"
     try:
-        return importlib.import_module("feeds._book"), ""
+        found = importlib.import_module("feeds._book")
     except ImportError as fault:
         if wish == "1":
             raise
         return None, str(fault)
+    if boards is None and wish != "1":
+        return None, "it publishes through the C core of the boards, which is left out"
+    return found, ""
 
 
 core, absence = find(os.environ.get("PENSTOCK_CORE", ""))
