@@ -30,7 +30,14 @@ if os.environ.get("PENSTOCK_BUILD_STEPS") == "1":
         define_macros=[("BOARD_STEPS", "1")],
     )
 
-books = Extension("feeds._book", ["feeds/_book.c"], extra_compile_args=FLAGS, optional=wish != "1")
+books = Extension(
+    "feeds._book",
+    ["feeds/_book.c"],
+    include_dirs=["cache"],
+    depends=HEADERS,
+    extra_compile_args=FLAGS,
+    optional=wish != "1",
+)
 extensions = [core] if os.environ.get("PENSTOCK_BUILD_STEPS") == "1" else [core, books]
 
 setup(ext_modules=[] if wish == "0" else extensions)

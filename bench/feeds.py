@@ -28,7 +28,7 @@ from feeds.gamma_wire import MarketInfo
 from feeds.market_channel import MarketChannel
 from feeds.pair import Boards, Pair
 from feeds.polymarket_wire import parse
-from feeds.pure_book import SIZES
+from feeds.text_numbers import SIZES
 from venue.decimals import E9, format_e9
 
 SPECS = (

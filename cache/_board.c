@@ -177,6 +177,12 @@ static void board_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
+static void no_slot(const Board *self, Py_ssize_t slot)
+{
+    PyErr_Format(PyExc_IndexError, "board %S has slots 0 to %lld, not %zd",
+                 self->name ? self->name : Py_None, (long long)self->slot_count - 1, slot);
+}
+
 /* The slot number of an argument, or -1 with IndexError set. */
 static inline Py_ssize_t slot_of(Board *self, PyObject *argument)
 {
@@ -184,8 +190,7 @@ static inline Py_ssize_t slot_of(Board *self, PyObject *argument)
     if ((size_t)slot < self->slot_count)
         return slot;
     if (slot != -1 || !PyErr_Occurred())
-        PyErr_Format(PyExc_IndexError, "board %S has slots 0 to %lld, not %zd",
-                     self->name ? self->name : Py_None, (long long)self->slot_count - 1, slot);
+        no_slot(self, slot);
     return -1;
 }
 
@@ -500,6 +505,14 @@ static PyObject *publish_as(Board *self, Py_ssize_t slot, uint64_t tag, uint32_t
     return PyLong_FromUnsignedLong(store_record(self, slot, stage));
 }
 
+static int is_unassigned(const Board *self, Py_ssize_t slot)
+{
+    if (self->tenants[slot].tag)
+        return 0;
+    PyErr_Format(board_error, "board %U: slot %zd is published before assign()", self->name, slot);
+    return 1;
+}
+
 static PyObject *writer_publish(PyObject *object, PyObject *const *args, Py_ssize_t given)
 {
     Board *self = (Board *)object;
@@ -509,9 +522,8 @@ static PyObject *writer_publish(PyObject *object, PyObject *const *args, Py_ssiz
     if (slot < 0)
         return NULL;
     const Tenant *tenant = &self->tenants[slot];
-    if (!tenant->tag)
-        return PyErr_Format(board_error, "board %U: slot %zd is published before assign()",
-                            self->name, slot);
+    if (is_unassigned(self, slot))
+        return NULL;
     return publish_as(self, slot, tenant->tag, tenant->generation, args[1]);
 }
 
@@ -594,6 +606,36 @@ static PyType_Slot writer_slots[] = {
 static PyType_Spec writer_spec = {
     "cache._board.Writer", sizeof(Board), 0, Py_TPFLAGS_DEFAULT, writer_slots,
 };
+
+/* --- writing without Python objects (BoardApi) --------------------------------------------- */
+
+static int api_is_writer(PyObject *object, uint32_t record_id)
+{
+    return Py_TYPE(object)->tp_init == writer_init && ((Board *)object)->tenants
+           && ((Board *)object)->kind->layout->id == record_id;
+}
+
+static int api_publish(PyObject *board, Py_ssize_t slot, uint64_t *record)
+{
+    Board *self = (Board *)board;
+    if ((size_t)slot >= self->slot_count)
+        return no_slot(self, slot), -1;
+    if (is_unassigned(self, slot))
+        return -1;
+    const Tenant *tenant = &self->tenants[slot];
+    record[0] = tenant->tag;
+    record[1] = (uint64_t)tenant->generation << 32 | self->incarnation;
+    store_record(self, slot, record);
+    return 0;
+}
+
+static void api_fetch(PyObject *board, Py_ssize_t slot)
+{
+    if ((size_t)slot < ((Board *)board)->slot_count)
+        fetch_ahead((Board *)board, slot);
+}
+
+static const BoardApi board_api = {api_is_writer, api_publish, api_fetch};
 
 /* --- which slots changed ------------------------------------------------------------------- */
 
@@ -742,6 +784,8 @@ static int module_exec(PyObject *module)
     board_error = Py_NewRef(PyExc_ValueError); /* Until configure() names a better one. */
     miss_never = Py_NewRef(Py_None), miss_busy = Py_NewRef(Py_None);
     miss_other_tag = Py_NewRef(Py_None);
+    if (PyModule_AddObject(module, "api", PyCapsule_New((void *)&board_api, BOARD_API, NULL)) < 0)
+        return -1;
     if (snapshots_add(module) < 0 || bells_add(module) < 0 || gate_add(module) < 0
         || add_type(module, "Reader", &reader_spec) < 0
         || add_type(module, "Writer", &writer_spec) < 0

@@ -75,6 +75,17 @@ static inline int is_snapshot(PyObject *object)
     return Py_TYPE(object)->tp_dealloc == snapshot_dealloc;
 }
 
+/* Publishing for another core that has the record whole: no Python object between. */
+#define BOARD_API "cache._board.api"
+typedef struct {
+    /* Whether it is a writer's board of that record type; what follows takes no other. */
+    int (*is_writer)(PyObject *board, uint32_t record_id);
+    /* Publish a record of which all is set but the stamps; -1 with an exception set. */
+    int (*publish)(PyObject *board, Py_ssize_t slot, uint64_t *record);
+    /* Ask for the memory of the slot's next record. */
+    void (*fetch)(PyObject *board, Py_ssize_t slot);
+} BoardApi;
+
 /* Each adds its types to the module; -1 with an exception set when it cannot. */
 int snapshots_add(PyObject *module);
 int bells_add(PyObject *module);

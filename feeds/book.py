@@ -1,8 +1,7 @@
 """The books of one Polymarket market: both tokens' levels in exact 1e-9 integers. Pure.
 
-A `TokenBook` is two dicts, price to size, with the best price of each side kept as levels come and
-go. Its levels are changed by one of two twins under the same tests: the C core (`_book.c`), or
-`pure_book.py` where it was not built; `apply_changes` and `read_side` are whichever is there.
+A `TokenBook` is a token's `Levels` with what is known of their worth. Levels are kept by one of two
+twins under the same tests: the C core (`_book.c`), or `pure_book.py` where it was not built.
 
 The venue writes in every frame what the best prices are at the *end* of its batch, and a batch may
 be several frames, between which the levels are stale, locked or crossed. So a book knows what the
@@ -14,14 +13,23 @@ once or not at all. It reads no clock, and publishes nothing (`feeds/pair.py` do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from cache.layout import Flag
-from feeds import pure_book
+from feeds import pure_book, text_numbers
 from feeds.core import core
 from feeds.polymarket_wire import Change, Level, Message
-from feeds.pure_book import BESTS, EMPTY_ASK, EMPTY_BID, UNKNOWN, CrossedError, OutOfRangeError
+from feeds.text_numbers import EMPTY_ASK, EMPTY_BID, NO_PRICE, UNKNOWN, OutOfRangeError, crossed
 from venue.decimals import E9, format_e9
+
+if core is not None:
+    core.configure(Change, Level, Message, OutOfRangeError, crossed)
+if TYPE_CHECKING:
+    from feeds.pure_book import Levels
+else:
+    Levels = (core or pure_book).Levels
+parse_time_ns: Callable[[str], int] = (core or text_numbers).parse_time_ns
 
 # Plain integers: arithmetic on an IntFlag costs a microsecond.
 WARMUP = int(Flag.WARMUP)
@@ -47,29 +55,15 @@ five minutes: better to say so than to serve it.
 """
 
 
-class TokenBook:
-    """Levels of one token, and what the venue last claimed of them.
+class TokenBook(Levels):
+    """Levels of one token, and whether they are the venue's.
 
-    `claim` is the newest event that tells its best prices, `frame` the newest frame with its hash.
     `is_ready`: a whole book came. `is_sure`: no frame was lost since. `is_doubted`: the claim
     stayed unlike the levels. `miss_count`: hashes in a row that were not the venue's.
     `snapshot_ns`: the venue's time of the whole book.
     """
 
-    __slots__ = (
-        "ask_px",
-        "asks",
-        "bid_px",
-        "bids",
-        "claim",
-        "frame",
-        "is_doubted",
-        "is_ready",
-        "is_sure",
-        "miss_count",
-        "snapshot_ns",
-        "token_id",
-    )
+    __slots__ = ("is_doubted", "is_ready", "is_sure", "miss_count", "snapshot_ns")
 
     def __init__(self, token_id: str) -> None:
         self.token_id = token_id
@@ -77,12 +71,7 @@ class TokenBook:
 
     def clear(self) -> None:
         """Forget everything: not ready until the next whole book."""
-        self.bids: dict[int, int] = {}
-        self.asks: dict[int, int] = {}
-        self.bid_px = EMPTY_BID
-        self.ask_px = EMPTY_ASK
-        self.claim: Change | Message | None = None
-        self.frame: bytes | bytearray = b""
+        self.forget()
         self.is_ready = False
         self.is_sure = True
         self.is_doubted = False
@@ -91,12 +80,8 @@ class TokenBook:
 
     def replace(self, bids: list[Level], asks: list[Level], tick_e9: int) -> None:
         """Take a whole book in place of this one; ValueError leaves the old one as it was."""
-        new_bids, bid_px = read_side(bids, True, tick_e9)
-        new_asks, ask_px = read_side(asks, False, tick_e9)
-        if bid_px >= ask_px:
-            raise CrossedError(f"a book of {format_e9(bid_px)} against {format_e9(ask_px)}")
-        self.bids, self.asks = new_bids, new_asks
-        self.bid_px, self.ask_px = bid_px, ask_px
+        self.load(bids, asks, tick_e9)
+        self.forget_claim()
         self.is_ready = self.is_sure = True
         self.is_doubted = False
         self.miss_count = 0
@@ -118,10 +103,9 @@ class TokenBook:
 
         At the end of a batch no book of the venue is crossed.
         """
-        claim = self.claim
-        if claim is None:
-            return self.bid_px < self.ask_px
-        bid, ask = BESTS[claim.best_bid], BESTS[claim.best_ask]
+        bid, ask = self.claim_bid_px, self.claim_ask_px
+        if NO_PRICE in (bid, ask):
+            raise OutOfRangeError("a best price that is none")
         is_claimed = bid in (self.bid_px, UNKNOWN) and ask in (self.ask_px, UNKNOWN)
         return is_claimed and self.bid_px < self.ask_px
 
@@ -139,22 +123,13 @@ class TokenBook:
         """Whether both tops show the same liquidity, as the two tokens of a market do."""
         return self.bid_px + other.ask_px == E9 and self.ask_px + other.bid_px == E9
 
-    def best_levels(self, count: int) -> tuple[list[int], list[int]]:
-        """The best `count` bids and asks as flat lists price, size, price ..., best first."""
-        bids, asks = self.bids, self.asks
-        bid_flat: list[int] = []
-        for px in sorted(bids, reverse=True)[:count]:
-            bid_flat += (px, bids[px])
-        ask_flat: list[int] = []
-        for px in sorted(asks)[:count]:
-            ask_flat += (px, asks[px])
-        return bid_flat, ask_flat
-
     def level_texts(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """All levels as the venue writes and hashes them: bids ascending, asks descending."""
-        bids = [(format_e9(px), format_e9(self.bids[px])) for px in sorted(self.bids)]
-        asks = [(format_e9(px), format_e9(self.asks[px])) for px in sorted(self.asks, reverse=True)]
-        return bids, asks
+        bids, asks = self.bids, self.asks
+        return (
+            [(format_e9(px), format_e9(bids[px])) for px in sorted(bids)],
+            [(format_e9(px), format_e9(asks[px])) for px in sorted(asks, reverse=True)],
+        )
 
 
 def top_of(book: TokenBook) -> Top:
@@ -168,7 +143,7 @@ def top_of(book: TokenBook) -> Top:
         ask = 0
     if bid == EMPTY_BID:
         flags |= NO_BID
-    return bid, book.bids.get(bid, 0), ask, book.asks.get(ask, 0), flags
+    return bid, book.bid_qty, ask, book.ask_qty, flags
 
 
 def are_mirrors(first: TokenBook, second: TokenBook) -> bool:
@@ -236,13 +211,5 @@ def drop_outdated(
     ahead = {book.token_id: book for book in books if is_outdated(time_ns, book.snapshot_ns)}
     for change in changes:
         if change.asset_id in ahead:
-            ahead[change.asset_id].claim = change
+            ahead[change.asset_id].claim(change.best_bid, change.best_ask)
     return [change for change in changes if change.asset_id not in ahead]
-
-
-if core is not None:
-    core.configure(TokenBook, Change, Level, OutOfRangeError)
-_twin = core or pure_book
-apply_changes = _twin.apply_changes
-read_side = _twin.read_side
-parse_time_ns = _twin.parse_time_ns

@@ -16,7 +16,6 @@ from enum import Enum
 from itertools import chain
 
 from feeds.book import TokenBook
-from feeds.polymarket_wire import find_hash
 from venue.book_hash import (
     all_last_trades,
     find_last_trade_price,
@@ -53,14 +52,14 @@ class Certificate:
 
     def check(self, book: TokenBook, *, tick_e9: int, is_v2: bool) -> Verdict:
         """Recompute the hash of a book at the end of a batch and compare it with the venue's."""
-        expected, time_text = find_hash(book.frame, book.token_id) if book.frame else ("", "")
+        expected = book.hash
         if not expected or not book.is_ready:
             return Verdict.UNKNOWN
         bids, asks = book.level_texts()
         text = hash_text(
             self._market_id,
             book.token_id,
-            time_text,
+            str(book.hash_ns // 1_000_000),
             bids=bids,
             asks=asks,
             tick_size=format_e9(tick_e9),

@@ -10,6 +10,8 @@ import importlib
 import os
 from types import ModuleType
 
+from cache.core import core as boards
+
 
 def find(wish: str) -> tuple[ModuleType | None, str]:
     """The core, or None and why it is left out. `wish` is "0", "1" or "" (if it is there).
@@ -19,11 +21,14 @@ def find(wish: str) -> tuple[ModuleType | None, str]:
     if wish == "0":
         return None, "PENSTOCK_CORE=0"
     try:
-        return importlib.import_module("feeds._book"), ""
+        found = importlib.import_module("feeds._book")
     except ImportError as fault:
         if wish == "1":
             raise
         return None, str(fault)
+    if boards is None and wish != "1":
+        return None, "it publishes through the C core of the boards, which is left out"
+    return found, ""
 
 
 core, absence = find(os.environ.get("PENSTOCK_CORE", ""))

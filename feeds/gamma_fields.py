@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from cache.errors import PenstockError
-from feeds.pure_book import is_tick
+from feeds.text_numbers import is_tick
 from venue.decimals import DecimalError, format_e9, parse_e9, parse_long_e9
 
 TEXT_MAX = 512

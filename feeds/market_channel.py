@@ -13,10 +13,12 @@ It knows no socket and sets no timer: `feeds/polymarket.py` calls `on_frame` for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from cache.counters import Counter, CounterWriter, Histogram
 from feeds.book import AHEAD_NS_MAX
 from feeds.certificate import Verdict
+from feeds.core import core
 from feeds.pair import SNAPSHOT, Pair
 from feeds.polymarket_wire import (
     DECODE_FAULTS,
@@ -31,9 +33,14 @@ from feeds.polymarket_wire import (
     parse,
     tokens_of,
 )
-from feeds.pure_book import CrossedError
+from feeds.text_numbers import CrossedError
 from host.clock import latest_ns, wall_ns
 from host.log import get_log
+
+if core is None or TYPE_CHECKING:
+    from feeds.pure_pair import Markets
+else:
+    Markets = core.Markets
 
 log = get_log("feeds")
 
@@ -63,8 +70,10 @@ class MarketChannel:
     ) -> None:
         self.pairs: dict[str, Pair] = {}
         self.held: set[Pair] = set()
-        self.unsent_depth: set[Pair] = set()
+        self.unsent_depth: list[Pair] = []
+        """Each once: it is marked, as a set of thousands would be one more wait for memory."""
         self._counters = counters
+        self._markets = Markets()
         self._on_pong = on_pong
         self._hold_ns = hold_ns
         self._latest = latest
@@ -81,6 +90,7 @@ class MarketChannel:
     def add(self, pair: Pair) -> None:
         """Carry a market; it shows WARMUP until its whole book comes."""
         self.pairs[pair.market.condition_id] = pair
+        self._markets.add(pair.market.condition_id, pair)
         pair.publish()
         self._published_count += 1
 
@@ -88,8 +98,10 @@ class MarketChannel:
         """Stop carrying a market; what it shows last is that it is not live."""
         pair = self.pairs.pop(condition_id, None)
         if pair is not None:
+            self._markets.remove(condition_id)
             self.held.discard(pair)
-            self.unsent_depth.discard(pair)
+            if pair.is_unsent:
+                self.unsent_depth.remove(pair)
             pair.on_down()
             self._published_count += 1
         return pair
@@ -99,6 +111,7 @@ class MarketChannel:
         self.held.clear()
         self.unsent_depth.clear()
         for pair in self.pairs.values():
+            pair.is_unsent = False
             pair.on_down()
         self._published_count += len(self.pairs)
 
@@ -116,24 +129,24 @@ class MarketChannel:
         """Take one frame; return whether the venue told something of our markets with it."""
         message: Parsed
         try:
-            message = decode_message(data) if data.isascii() else parse(data)
+            message = decode_message(data) if self._markets.is_ascii(data) else parse(data)
         except DECODE_FAULTS:
             message = parse(data)
         if type(message) is Message:  # twice as fast as isinstance
             if message.event_type == "price_change":
-                return self._on_changes(message, recv_ns, data)
-            return self._on_event(message, recv_ns, data)
+                return self._on_changes(message, recv_ns)
+            return self._on_event(message, recv_ns)
         if isinstance(message, list):
-            return self._on_array(message, recv_ns, data)
+            return self._on_array(message, recv_ns)
         if isinstance(message, Rejection):
             self.on_rejection(message)
         elif message is PONG:
             self._on_pong()
         return False
 
-    def _on_array(self, messages: list[Message], recv_ns: int, data: bytes | bytearray) -> bool:
+    def _on_array(self, messages: list[Message], recv_ns: int) -> bool:
         books: set[Pair] = set()
-        known = [self._on_event(one, recv_ns, data, books) for one in messages]
+        known = [self._on_event(one, recv_ns, books) for one in messages]
         for pair in books:
             self._settle(pair, recv_ns)
         return any(known)
@@ -178,15 +191,15 @@ class MarketChannel:
         self._counters.add(Counter.feeds_events_unlisted)
         return False
 
-    def _on_changes(self, message: Message, recv_ns: int, data: bytes | bytearray) -> bool:
-        pair = self.pairs.get(message.market)
+    def _on_changes(self, message: Message, recv_ns: int) -> bool:
+        pair: Pair | None = self._markets.find(message.market)
         if pair is None:
             return self._on_unlisted(message)
         changes = message.price_changes
         if changes is None:
             return self._refuse(message, Cause.MISTYPED, "no changes")
         try:
-            is_published = pair.on_changes(message, recv_ns, data)
+            is_published = pair.on_changes(message, recv_ns)
         except ValueError as fault:
             return self._refuse(message, Cause.OUT_OF_RANGE, str(fault)[:120])
         self._change_count += len(changes)
@@ -194,24 +207,20 @@ class MarketChannel:
         if is_published:
             self._published = pair
             self._published_count += 1
-            self.unsent_depth.add(pair)
+            if not pair.is_unsent:
+                pair.is_unsent = True
+                self.unsent_depth.append(pair)
             if self.held:
                 self.held.discard(pair)
         elif pair.held_ns:
             self._hold(pair)
         return True
 
-    def _on_event(
-        self,
-        message: Message,
-        recv_ns: int,
-        data: bytes | bytearray,
-        books: set[Pair] | None = None,
-    ) -> bool:
+    def _on_event(self, message: Message, recv_ns: int, books: set[Pair] | None = None) -> bool:
         """Take any event; whole books of an array are collected and settled together."""
         kind = message.event_type
         if kind == "price_change":
-            return self._on_changes(message, recv_ns, data)
+            return self._on_changes(message, recv_ns)
         if kind not in KNOWN_EVENTS:
             self._counters.add(Counter.feeds_events_unknown)
             return False
@@ -222,7 +231,7 @@ class MarketChannel:
             return self._refuse(message, Cause.MISTYPED, f"{kind} lacks a field")
         batch = pair.batch
         try:
-            self._dispatch(pair, message, recv_ns, data)
+            self._dispatch(pair, message, recv_ns)
         except CrossedError as fault:
             return self._refuse(message, Cause.CROSSED, str(fault))
         except ValueError as fault:
@@ -236,12 +245,10 @@ class MarketChannel:
                 books.add(pair)
         return True
 
-    def _dispatch(
-        self, pair: Pair, message: Message, recv_ns: int, data: bytes | bytearray
-    ) -> None:
+    def _dispatch(self, pair: Pair, message: Message, recv_ns: int) -> None:
         match message.event_type:
             case "book":
-                pair.on_book(message, recv_ns, data, latest_ns=self._latest())
+                pair.on_book(message, recv_ns, latest_ns=self._latest())
             case "best_bid_ask":
                 pair.on_best(message, recv_ns)
             case "last_trade_price":
@@ -262,7 +269,9 @@ class MarketChannel:
         if pair.batch != batch:
             self._published = pair
             self._published_count += 1
-            self.unsent_depth.add(pair)
+            if not pair.is_unsent:
+                pair.is_unsent = True
+                self.unsent_depth.append(pair)
         if pair.held_ns:
             self._hold(pair)
         else:
@@ -324,11 +333,14 @@ class MarketChannel:
 
         Depth of a held market waits: it would be of another batch than its `PairBbo`.
         """
-        ready = [pair for pair in self.unsent_depth if pair not in self.held]
-        for pair in ready:
-            pair.publish_depth()
-        self.unsent_depth.difference_update(ready)
-        return bool(ready)
+        unsent, self.unsent_depth = self.unsent_depth, []
+        for pair in unsent:
+            pair.is_unsent = pair in self.held
+            if pair.is_unsent:
+                self.unsent_depth.append(pair)
+            else:
+                pair.publish_depth()
+        return len(self.unsent_depth) < len(unsent)
 
     def publish_mids(self) -> None:
         """Take the sample of the rolling mids of every market."""

@@ -18,17 +18,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from time import monotonic_ns
+from typing import TYPE_CHECKING
 
-from cache.board import BoardWriter
+from cache.board import BoardWriter, Snapshot
 from cache.counters import Counter, CounterWriter
-from cache.layout import DEPTH_LEVELS, Flag, Proof, Side, tag_of
+from cache.layout import DEPTH_LEVELS, PAIR_BBO, STAMP_COUNT, Flag, Proof, Side, tag_of
+from feeds import pure_pair
 from feeds.book import (
     RESOLVED,
     RESYNC,
     WARMUP,
     TokenBook,
     Top,
-    apply_changes,
     are_mirrors,
     check_ahead,
     depth_of,
@@ -38,19 +39,27 @@ from feeds.book import (
     tops_of,
 )
 from feeds.certificate import Certificate, Verdict
+from feeds.core import core
 from feeds.gamma_wire import MarketInfo
 from feeds.polymarket_wire import Message
-from feeds.pure_book import FIRST, FIRST_AGREES, PRICES, SECOND, SECOND_AGREES, SIZES, parse_tick
+from feeds.pure_book import FIRST, SECOND
+from feeds.pure_pair import BEST_PRICES, OUTDATED, PUBLISHED
+from feeds.text_numbers import PRICES, SIZES, parse_tick
 from venue.decimals import E9
 
 NOT_PROVEN = int(Proof.NONE)
-BEST_PRICES = int(Proof.BEST_PRICES)
 SNAPSHOT = int(Proof.SNAPSHOT)
 WITNESS = int(Proof.WITNESS)
 
 _SIDES = {"BUY": int(Side.BUY), "SELL": int(Side.SELL)}
 _PADDING = (0,) * (2 * DEPTH_LEVELS)
+_VALUES = slice(STAMP_COUNT, STAMP_COUNT + len(PAIR_BBO.value_names))
 _NO_DEPTH: tuple[int, list[int], list[int]] = (int(Flag.NO_BID | Flag.NO_ASK), [], [])
+
+if TYPE_CHECKING:
+    from feeds.pure_pair import PairState
+else:
+    PairState = (core or pure_pair).PairState
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +74,23 @@ class Boards:
     depth_max: int = field(default=DEPTH_LEVELS, kw_only=True)
 
 
-class Pair:
-    """Both books of one market and where they are published."""
+class Pair(PairState):
+    """Both books of one market and where they are published.
+
+    `held_ns`: since when a batch has been held; 0 while the books agree with the venue.
+    """
+
+    first: TokenBook
+    second: TokenBook
 
     def __init__(self, market: MarketInfo, slot: int, generation: int, boards: Boards) -> None:
         self.market = market
         self.tag = tag_of("polymarket", market.condition_id)
-        self.slot = slot
         self.generation = generation
-        self.first = TokenBook(market.token_ids[0])
-        self.second = TokenBook(market.token_ids[1])
+        first, second = (TokenBook(token) for token in market.token_ids)
+        self.begin(first, second, slot, boards.pair_bbo)
         self.token_tags = [tag_of("polymarket", token) for token in market.token_ids if token]
         self.tick_e9 = market.tick_e9
-        self.last_px_e9 = 0
         self.is_v2 = market.protocol_version == 2
         self.certificate = Certificate(
             market.condition_id, neg_risk=market.neg_risk, min_qty_e9=market.min_qty_e9
@@ -85,22 +98,10 @@ class Pair:
         self.is_resolved = False
         self.is_down = True
         self.is_behind = False
-        self.held_ns = 0
-        """Since when a batch has been held; 0 while the books agree with the venue."""
-        self.recv_ns = 0
-        self.venue_ts_ns = 0
-        self.batch = 0
         self._was_ready = False
-        self._is_plain = self._is_mirrored = False
-        self._time_text = ""
-        self._snapshot_ns = 0
         self._newest: TokenBook | None = None
-        self.proof = NOT_PROVEN
-        self.proven_ns = 0
         self._tops: tuple[Top, Top] = ((0, 0, 0, 0, 0), (0, 0, 0, 0, 0))
-        self._values: tuple[int, ...] = ()
         self._boards = boards
-        self._publish_top = boards.pair_bbo.publish
         boards.pair_bbo.assign(slot, self.tag, generation)
         boards.mids.assign(slot, self.tag, generation)
         for index, tag in enumerate(self.token_tags):
@@ -110,11 +111,6 @@ class Pair:
     def is_ready(self) -> bool:
         """Whether a whole book came on this connection."""
         return self.first.is_ready or self.second.is_ready
-
-    @property
-    def publish_ns(self) -> int:
-        """When the newest record was published."""
-        return self._values[3] if self._values else 0
 
     @property
     def is_whole(self) -> bool:
@@ -133,53 +129,25 @@ class Pair:
 
     # --- events; ValueError tells of a number that is none, and that state may be lost ----------
 
-    def on_changes(self, message: Message, recv_ns: int, data: bytes | bytearray) -> bool:
-        """Apply a price_change; publish if the books agree with it, and return whether they did.
-
-        The feed's hot path: books in no special state that agree, both touched or one mirrored.
-        """
-        text = message.timestamp
-        if text != self._time_text:
-            self.venue_ts_ns = parse_time_ns(text)
-            self._time_text = text
-        changes, first, second = message.price_changes or [], self.first, self.second
-        if self.venue_ts_ns < self._snapshot_ns:
-            kept = drop_outdated((first, second), changes, self.venue_ts_ns)
+    def on_changes(self, message: Message, recv_ns: int) -> bool:
+        """Apply a price_change; publish if the books agree with it, and return whether they did."""
+        found = self.take_changes(message, recv_ns)
+        if found & PUBLISHED:
+            return True
+        if found & OUTDATED:
+            changes, books = message.price_changes or [], (self.first, self.second)
+            kept = drop_outdated(books, changes, self.venue_ts_ns)
             self._boards.counters.add(Counter.feeds_updates_outdated, len(changes) - len(kept))
             if changes and not kept:
                 return self._compare(recv_ns)
-            changes = kept
-        found = apply_changes(first, second, changes, data, self.tick_e9)
-        if not found:
-            return False
-        self.recv_ns = recv_ns
-        is_mirrored = self._is_mirrored
-        if self._is_plain and found & FIRST_AGREES and (is_mirrored or found & SECOND_AGREES):
-            bid, ask = first.bid_px, first.ask_px
-            bid_qty, ask_qty = first.bids[bid], first.asks[ask]
-            if is_mirrored:
-                no_bid, no_bid_qty, no_ask, no_ask_qty = E9 - ask, ask_qty, E9 - bid, bid_qty
-            else:
-                no_bid, no_ask = second.bid_px, second.ask_px
-                no_bid_qty, no_ask_qty = second.bids[no_bid], second.asks[no_ask]
-            self.held_ns = 0
-            self.proof = BEST_PRICES
-            self.proven_ns = recv_ns
-            self.batch = batch = self.batch + 1
-            self._values = values = (
-                batch, 0, recv_ns, monotonic_ns(), self.venue_ts_ns, 0, BEST_PRICES,
-                bid, bid_qty, ask, ask_qty, no_bid, no_bid_qty, no_ask, no_ask_qty,
-                self.last_px_e9, self.tick_e9, recv_ns, 0, 0,
-            )  # fmt: skip
-            self._publish_top(self.slot, values)
-            return True
+            found = self.apply(kept, recv_ns)
+        if not found or found & PUBLISHED:
+            return found > 0
         is_both = found & FIRST and found & SECOND
-        self._newest = None if is_both else first if found & FIRST else second
+        self._newest = None if is_both else self.first if found & FIRST else self.second
         return self.settle(recv_ns, BEST_PRICES)
 
-    def on_book(
-        self, message: Message, recv_ns: int, data: bytes | bytearray, *, latest_ns: int
-    ) -> None:
+    def on_book(self, message: Message, recv_ns: int, *, latest_ns: int) -> None:
         """Take a whole book; `settle` publishes it, when the other token's came too.
 
         `latest_ns` is the venue's time now by our clock: no book outdates what is yet to happen.
@@ -192,10 +160,9 @@ class Pair:
         book = self._book(message.asset_id)
         book.replace(message.bids, message.asks, tick_e9)
         self.venue_ts_ns = time_ns
-        book.snapshot_ns = self._snapshot_ns = min(time_ns, latest_ns)
-        self._time_text = message.timestamp
+        book.snapshot_ns = self.snapshot_ns = min(time_ns, latest_ns)
         self._set_tick(tick_e9, fresh=book)
-        book.claim, book.frame = None, data
+        book.take_hash(message.hash, time_ns)
         # Both books in one read of the socket: neither is older.
         self._newest = book if self._newest is None or self.recv_ns != recv_ns else None
         self.is_v2 = self.is_v2 or message.version == "v2"
@@ -206,7 +173,7 @@ class Pair:
         if is_outdated(parse_time_ns(message.timestamp), self.venue_ts_ns):
             self._boards.counters.add(Counter.feeds_updates_outdated)
             return
-        self._book(message.asset_id).claim = message
+        self._book(message.asset_id).claim(message.best_bid, message.best_ask)
         self._compare(recv_ns)
 
     def _compare(self, recv_ns: int) -> bool:
@@ -267,17 +234,18 @@ class Pair:
         """A frame of this market may be missing: hashes of earlier ones prove nothing any more."""
         for book in (self.first, self.second):
             book.is_sure = False
-            book.claim, book.frame = None, b""
+            book.forget_claim()
         self.publish()
 
     def on_witnessed(self, asked_ns: int) -> None:
         """Publish the same tops anew: another source has shown them, asked at that time."""
         if asked_ns > self.proven_ns:
             self.proof, self.proven_ns = WITNESS, asked_ns
-            values = self._values
-            stamps = (*values[:3], monotonic_ns(), *values[4:6], WITNESS)
-            self._values = (*stamps, *values[7:17], asked_ns, *values[18:])
-            self._publish_top(self.slot, self._values)
+            self.publish_ns = now_ns = monotonic_ns()
+            values = self._shown()
+            stamps = (*values[:3], now_ns, *values[4:6], WITNESS)
+            again = (*stamps, *values[7:17], asked_ns, *values[18:])
+            self._boards.pair_bbo.publish(self.slot, again)
 
     def on_hold_expired(self) -> bool:
         """Publish what never agreed; return whether that is SUSPECT.
@@ -328,18 +296,25 @@ class Pair:
         sides = (*yes[:4], *no[:4])
         yes_flags, no_flags = yes[4] | state, no[4] | state
         self.batch += 1
-        stamps = (self.batch, 0, self.recv_ns, monotonic_ns(), self.venue_ts_ns)
+        self.publish_ns = monotonic_ns()
+        stamps = (self.batch, 0, self.recv_ns, self.publish_ns, self.venue_ts_ns)
         rest = (self.last_px_e9, self.tick_e9, self.proven_ns, yes_flags, no_flags)
-        self._values = (*stamps, yes_flags | no_flags, self.proof, *sides, *rest)
-        self._publish_top(self.slot, self._values)
-        self._is_mirrored = not self.second.is_ready
-        self._is_plain = not state and self.first.is_ready and not self.is_suspect
+        values = (*stamps, yes_flags | no_flags, self.proof, *sides, *rest)
+        self._boards.pair_bbo.publish(self.slot, values)
+        self.is_mirrored = not self.second.is_ready
+        self.is_plain = not state and self.first.is_ready and not self.is_suspect
 
     def publish_mid(self) -> None:
         """Put the newest tops on the board of the rolling mids, as they stand."""
         if self._was_ready:
-            values = self._values
+            values = self._shown()
             self._boards.mids.publish(self.slot, (*values[:3], monotonic_ns(), *values[4:]))
+
+    def _shown(self) -> tuple[int, ...]:
+        """The values of the newest record, which the board keeps."""
+        shown = self._boards.pair_bbo.last(self.slot)
+        assert isinstance(shown, Snapshot)
+        return PAIR_BBO.struct.unpack(shown.raw)[_VALUES]
 
     def publish_depth(self) -> None:
         """Publish both tokens' best levels as they belong to the newest `PairBbo`; none unready."""
@@ -376,11 +351,12 @@ class Pair:
         if tick_e9 == self.tick_e9:
             return
         if self.tick_e9 % tick_e9:
-            self._is_plain = False
+            self.is_plain = False
             for book in (self.first, self.second):
                 book.is_sure = book is fresh
         self.tick_e9 = tick_e9
-        self.first.frame = self.second.frame = b""
+        for book in (self.first, self.second):
+            book.take_hash("", 0)
 
     def _book(self, token_id: str) -> TokenBook:
         if token_id == self.first.token_id:

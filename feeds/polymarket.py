@@ -38,9 +38,9 @@ from feeds.gamma_wire import MarketInfo
 from feeds.market_lane import LaneTerms, MarketLane
 from feeds.pair import Boards, Pair
 from feeds.proxy import ReferenceProxy
-from feeds.pure_book import is_tick
 from feeds.rest_books import RestBooks
 from feeds.subscriptions import Slots, instrument_values, recall_window
+from feeds.text_numbers import is_tick
 from feeds.twap import SettlementFeed, SettlementSettings
 from feeds.witness import Budget, Witness
 from host.clock import NS_PER_MS, NS_PER_S, monotonic_ns, wall_ns

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from enum import Enum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -56,13 +56,11 @@ class Change(msgspec.Struct, gc=False):
     side: Literal["BUY", "SELL"]
     best_bid: str = ""
     best_ask: str = ""
+    hash: Any = ""
 
 
 class Message(msgspec.Struct, gc=False):
-    """One event. What its type does not have is empty.
-
-    The hashes are left out: they are looked for in the frame when one is checked (`find_hash`).
-    """
+    """One event. What its type does not have is empty; a hash may be anything."""
 
     event_type: str = ""
     market: str = ""
@@ -81,6 +79,7 @@ class Message(msgspec.Struct, gc=False):
     last_trade_price: str = ""
     new_tick_size: str = ""
     winning_asset_id: str = ""
+    hash: Any = ""
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -118,21 +117,12 @@ _REQUIRED = {
 }
 
 
-class _Hashed(msgspec.Struct, gc=False):
-    asset_id: str = ""
-    hash: str = ""
-    timestamp: str = ""
-    price_changes: list[_Hashed] = []
-
-
 decode_message = msgspec.json.Decoder(Message).decode
 DECODE_FAULTS = (msgspec.DecodeError, UnicodeError, RecursionError)
 """`parse` in two halves for the hot path: what decodes most frames, and how it says it cannot."""
 
 _decode_many = msgspec.json.Decoder(list[Message]).decode
 _decode_any = msgspec.json.Decoder().decode
-
-_decode_hashed = msgspec.json.Decoder(_Hashed | list[_Hashed]).decode
 
 Parsed = Message | list[Message] | Pong | Rejection
 
@@ -145,23 +135,6 @@ def parse(data: bytes | bytearray | str) -> Parsed:
         return decode_message(data)
     except DECODE_FAULTS:
         return _parse_rare(data)
-
-
-def find_hash(data: bytes | bytearray, token_id: str) -> tuple[str, str]:
-    """Find the hash a frame that `parse` took gives a token's book, and the venue's time of it.
-
-    Of several the last one counts. Both are "" where the frame has none that is text.
-    """
-    try:
-        found = _decode_hashed(data)
-    except DECODE_FAULTS:
-        return "", ""
-    hash_, time = "", ""
-    for event in found if isinstance(found, list) else [found]:
-        for one in (event, *event.price_changes):
-            if one.asset_id == token_id:
-                hash_, time = one.hash, event.timestamp
-    return hash_, time
 
 
 def is_complete(message: Message) -> bool:

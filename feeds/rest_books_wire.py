@@ -8,21 +8,17 @@ exact integers, best first, and no more of them than are wanted.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from heapq import nlargest, nsmallest
-from operator import itemgetter
 from typing import Final
 
 import msgspec
 
 from cache.md_entry import MDBook, MDBookError, MDRefreshError
-from feeds.book import parse_time_ns, read_side
+from feeds.book import TokenBook, parse_time_ns
 from feeds.polymarket_wire import DECODE_FAULTS, Level
-from feeds.pure_book import TICK_MIN, parse_tick
+from feeds.text_numbers import TICK_MIN, parse_tick
 
 BOOKS_MAX: Final = 500
 """Tokens of one question; the venue refuses more."""
-
-_price = itemgetter(0)
 
 
 class RestBook(msgspec.Struct, gc=False):
@@ -66,12 +62,14 @@ def parse_books(body: bytes) -> dict[str, RestBook]:
 def read_book(told: RestBook, depth: int) -> VenueBook:
     """Turn the best `depth` levels a side into integers. Raises MDBookError."""
     try:
-        bids, _ = read_side(told.bids, True, TICK_MIN)
-        asks, _ = read_side(told.asks, False, TICK_MIN)
+        book = TokenBook("")
+        book.replace(told.bids, told.asks, TICK_MIN)
         venue_ts_ns = parse_time_ns(told.timestamp)
         tick_e9 = parse_tick(told.tick_size) if told.tick_size else 0
     except ValueError as fault:
         raise MDBookError(str(fault)[:120]) from None
-    best = nlargest(depth, bids.items(), key=_price), nsmallest(depth, asks.items(), key=_price)
-    found = MDBook.of_levels(*best)
+    bids, asks = book.best_levels(depth)
+    found = MDBook.of_levels(
+        zip(bids[::2], bids[1::2], strict=True), zip(asks[::2], asks[1::2], strict=True)
+    )
     return VenueBook(found.bids, found.asks, venue_ts_ns, tick_e9)

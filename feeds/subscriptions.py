@@ -18,7 +18,7 @@ from cache.board import Snapshot
 from cache.layout import INSTRUMENT, SettlementType, next_generation, tag_of, word_of
 from feeds.gamma_wire import MarketInfo
 from feeds.pair import SNAPSHOT, Pair
-from feeds.pure_book import is_tick
+from feeds.text_numbers import is_tick
 
 ASK_NS = 5_000_000_000
 """A whole book that was asked for is waited for this long at first, then ever longer ..."""

@@ -94,10 +94,10 @@ class Verdict(Enum):
 
 def best_of(book: TokenBook, depth: int) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Give a book's best bids and asks as a snapshot has them."""
-    bids, asks = book.bids, book.asks
+    bids, asks = book.best_levels(depth)
     return (
-        tuple((px, bids[px]) for px in sorted(bids, reverse=True)[:depth]),
-        tuple((px, asks[px]) for px in sorted(asks)[:depth]),
+        tuple(zip(bids[::2], bids[1::2], strict=True)),
+        tuple(zip(asks[::2], asks[1::2], strict=True)),
     )
 
 

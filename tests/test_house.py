@@ -61,6 +61,7 @@ PURE = (
     "feeds/features.py",
     "feeds/gamma_fields.py",
     "feeds/pure_book.py",
+    "feeds/text_numbers.py",
     "feeds/strike.py",
     "feeds/binance_order.py",
     "cache/ladder.py",

@@ -9,9 +9,10 @@ import pytest
 from cache.board import Miss
 from cache.layout import DEPTH, PAIR_BBO, TRADE, BoardSpec, tag_of
 from cache.segment import ReaderSegment, WriterSegment
+from feeds import pair as pairs
 from feeds.gamma_wire import MarketInfo
 from feeds.market_channel import MarketChannel
-from feeds.pair import Boards, Pair
+from feeds.pair import Boards
 from tests.twins import book_twin as book_twin
 
 ROLE = "feed.polymarket.0"
@@ -117,7 +118,7 @@ class Desk:
         self.pongs += 1
 
     def list(self, info, slot=0):
-        pair = Pair(info, slot, 0, self.boards)
+        pair = pairs.Pair(info, slot, 0, self.boards)
         self.channel.add(pair)
         pair.on_subscribed()
         return pair

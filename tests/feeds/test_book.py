@@ -1,16 +1,19 @@
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.layout import Flag
 from feeds import book as books
-from feeds.book import TokenBook, check_ahead, depth_of, drop_outdated, mirror_top, top_of
+from feeds.book import check_ahead, depth_of, drop_outdated, mirror_top, top_of
 from feeds.polymarket_wire import Change, Level
-from feeds.pure_book import CrossedError, is_tick, parse_tick
+from feeds.text_numbers import CrossedError
 from venue.decimals import E9, format_e9, parse_e9
 
 CENT = E9 // 100
-FRAME = b"the frame"
+TIME = 1_790_766_981_000_000_000
+HASH = "ab" * 20
 FIRST, SECOND, FIRST_AGREES, SECOND_AGREES = 1, 2, 4, 8
 
 pytestmark = pytest.mark.usefixtures("book_twin")
@@ -21,7 +24,7 @@ def levels(*pairs):
 
 
 def a_book(bids=(), asks=(), token="1"):
-    book = TokenBook(token)
+    book = books.TokenBook(token)
     book.replace(levels(*bids), levels(*asks), CENT)
     return book
 
@@ -36,7 +39,8 @@ def sides(bids, asks):
 
 
 def apply_changes(first, second, changes, tick=CENT):
-    return books.apply_changes(first, second, changes, FRAME, tick)
+    twin = sys.modules[books.Levels.__module__]
+    return twin.apply_changes(first, second, changes, TIME, tick)
 
 
 def test_a_whole_book_gives_its_best_prices_whatever_the_order_of_its_levels():
@@ -87,7 +91,7 @@ def test_a_price_off_the_grid_is_refused_and_its_level_untouched(price):
     book = a_book([("0.4", "1")], [("0.6", "2")])
     for side in ("BUY", "SELL"):
         with pytest.raises(ValueError, match="grid"):
-            apply_changes(book, TokenBook("2"), [change(side, price, "1")])
+            apply_changes(book, books.TokenBook("2"), [change(side, price, "1")])
     for sides in ((levels((price, "1")), []), ([], levels((price, "1")))):
         with pytest.raises(ValueError, match="grid"):
             book.replace(*sides, CENT)
@@ -96,7 +100,7 @@ def test_a_price_off_the_grid_is_refused_and_its_level_untouched(price):
 
 def test_a_finer_tick_has_a_finer_grid():
     book = a_book([("0.4", "1")])
-    apply_changes(book, TokenBook("2"), [change("BUY", "0.455", "1")], CENT // 10)
+    apply_changes(book, books.TokenBook("2"), [change("BUY", "0.455", "1")], CENT // 10)
     book.replace(levels(("0.4557", "1")), [], CENT // 100)
     assert book.bid_px == 4557 * CENT // 100
 
@@ -121,7 +125,7 @@ def test_two_books_agree_only_as_mirrors_of_each_other(second, agree):
 
 
 def test_a_size_is_the_new_total_of_its_level_and_zero_removes_it():
-    book, other = a_book([("0.4", "1")], [("0.6", "2")]), TokenBook("2")
+    book, other = a_book([("0.4", "1")], [("0.6", "2")]), books.TokenBook("2")
     apply_changes(book, other, [change("BUY", "0.4", "7"), change("SELL", "0.6", "0")])
     assert book.bids == {40 * CENT: 7 * E9}
     assert book.asks == {}
@@ -129,7 +133,7 @@ def test_a_size_is_the_new_total_of_its_level_and_zero_removes_it():
 
 
 def test_removing_a_level_that_is_not_there_changes_nothing():
-    book, other = a_book([("0.4", "1")], [("0.6", "2")]), TokenBook("2")
+    book, other = a_book([("0.4", "1")], [("0.6", "2")]), books.TokenBook("2")
     apply_changes(book, other, [change("BUY", "0.45", "0"), change("SELL", "0.4", "0")])
     assert (book.bid_px, book.ask_px) == (40 * CENT, 60 * CENT)
 
@@ -137,16 +141,21 @@ def test_removing_a_level_that_is_not_there_changes_nothing():
 def test_each_token_gets_its_own_changes_and_its_last_one_is_its_claim():
     first, second = a_book(token="1"), a_book(token="2")
     entries = [
-        change("BUY", "0.4", "1"), change("SELL", "0.6", "2", "2"), change("BUY", "0.3", "3"),
-    ]  # fmt: skip
+        change("BUY", "0.4", "1"),
+        change("SELL", "0.6", "2", "2", ("0.4", "0.6")),
+        change("BUY", "0.3", "3", best=("0.3", "0.61")),
+    ]
+    entries[2].hash = HASH
     assert apply_changes(first, second, entries) == FIRST | SECOND
     assert first.bids == {40 * CENT: E9, 30 * CENT: 3 * E9}
     assert second.asks == {60 * CENT: 2 * E9}
-    assert (first.claim, first.frame) == (entries[2], FRAME)
-    assert (second.claim, second.frame) == (entries[1], FRAME)
+    assert (first.claim_bid_px, first.claim_ask_px) == (30 * CENT, 61 * CENT)
+    assert (second.claim_bid_px, second.claim_ask_px) == (40 * CENT, 60 * CENT)
+    assert (first.hash, first.hash_ns) == (HASH, TIME)
+    assert (second.hash, second.hash_ns) == ("", 0)
     assert apply_changes(first, second, []) == 0
     assert apply_changes(first, second, entries[1:2]) == SECOND
-    assert first.claim is entries[2]
+    assert first.claim_ask_px == 61 * CENT
 
 
 @pytest.mark.parametrize(
@@ -163,7 +172,8 @@ def test_a_book_agrees_whose_top_is_the_one_its_last_change_claims(best, agrees)
     ):
         found = apply_changes(first, second, [change("SELL", "0.6", "1", token, best)])
         assert found == bits[0] | (bits[1] if agrees else 0)
-        assert book.claim.best_bid == best[0]
+        known = {"0.4": 40 * CENT, "0.40": 40 * CENT, "0.39": 39 * CENT, "": -1, "x": -2}
+        assert book.claim_bid_px == known[best[0]]
 
 
 @pytest.mark.parametrize(
@@ -176,18 +186,18 @@ def test_a_side_without_levels_or_a_crossed_book_does_not_agree_whatever_is_clai
     bids, asks, best
 ):
     book = a_book()
-    apply_changes(book, TokenBook("2"), sides(bids, asks))
+    apply_changes(book, books.TokenBook("2"), sides(bids, asks))
     gone = change("BUY", "0.01", "0", best=best)
-    assert apply_changes(book, TokenBook("2"), [gone]) == FIRST
+    assert apply_changes(book, books.TokenBook("2"), [gone]) == FIRST
 
 
 def test_a_change_of_a_token_of_another_market_is_refused():
     with pytest.raises(ValueError, match="another market"):
-        apply_changes(TokenBook("1"), TokenBook("2"), [change("BUY", "0.4", "1", "3")])
+        apply_changes(books.TokenBook("1"), books.TokenBook("2"), [change("BUY", "0.4", "1", "3")])
 
 
 def test_a_token_listed_alone_learns_its_siblings_name():
-    first, second = a_book(token="1"), TokenBook("")
+    first, second = a_book(token="1"), books.TokenBook("")
     apply_changes(first, second, [change("BUY", "0.4", "1"), change("SELL", "0.6", "1", "2")])
     assert second.token_id == "2"
     assert not second.is_ready
@@ -196,10 +206,11 @@ def test_a_token_listed_alone_learns_its_siblings_name():
 def test_a_change_with_a_number_that_is_none_is_refused_and_its_level_untouched():
     book = a_book([("0.4", "1")])
     with pytest.raises(ValueError, match="'x'"):
-        apply_changes(book, TokenBook("2"), [change("BUY", "0.4", "2"), change("BUY", "0.4", "x")])
+        apply_changes(
+            book, books.TokenBook("2"), [change("BUY", "0.4", "2"), change("BUY", "0.4", "x")]
+        )
     assert book.bids == {40 * CENT: 2 * E9}
-    assert book.claim is None
-    assert book.frame == b""
+    assert (book.claim_bid_px, book.claim_ask_px, book.hash) == (-1, -1, "")
 
 
 @pytest.mark.parametrize("side", ["", "buy", "BUYS", "SEL", "HOLD"])
@@ -207,7 +218,7 @@ def test_a_side_that_is_none_is_refused_and_its_level_untouched(side):
     book = a_book([("0.4", "1")], [("0.6", "1")])
     for price in ("0.4", "0.6"):
         with pytest.raises(ValueError, match="side"):
-            apply_changes(book, TokenBook("2"), [change(side, price, "0")])
+            apply_changes(book, books.TokenBook("2"), [change(side, price, "0")])
     assert (book.bid_px, book.ask_px) == (40 * CENT, 60 * CENT)
 
 
@@ -218,7 +229,7 @@ entries = st.lists(st.builds(change, st.sampled_from(["BUY", "SELL"]), prices, s
 
 @given(entries)
 def test_the_best_prices_are_always_those_of_the_levels(changes_):
-    book, other = TokenBook("1"), TokenBook("2")
+    book, other = books.TokenBook("1"), books.TokenBook("2")
     wanted = {"BUY": {}, "SELL": {}}
     for one in changes_:
         apply_changes(book, other, [one])
@@ -231,8 +242,8 @@ def test_the_best_prices_are_always_those_of_the_levels(changes_):
 
 @given(entries)
 def test_a_book_written_out_and_read_again_is_the_same_book(changes_):
-    book = TokenBook("1")
-    apply_changes(book, TokenBook("2"), changes_)
+    book = books.TokenBook("1")
+    apply_changes(book, books.TokenBook("2"), changes_)
     bids, asks = book.level_texts()
     assert [px for px, _ in bids] == sorted((px for px, _ in bids), key=float)
     if book.bid_px < book.ask_px:
@@ -263,17 +274,17 @@ def test_a_book_agrees_with_a_claim_of_its_own_best_prices():
         (("0.4", "0.6"), True), (("0.40", "0.6"), True), (("0.41", "0.6"), False),
         (("0.4", "1"), False), (("", "0.6"), True), (("", ""), True),
     ):  # fmt: skip
-        book.claim = Change("1", "0.4", "1", "BUY", *best)
+        book.claim(*best)
         assert book.agrees is agrees
 
 
 def test_a_locked_or_crossed_book_says_so():
     for bid, flags in (("0.5", Flag.CROSSED), ("0.6", Flag.CROSSED), ("0.4", 0)):
         book = a_book()
-        apply_changes(book, TokenBook("2"), sides([(bid, "1")], [("0.5", "1")]))
+        apply_changes(book, books.TokenBook("2"), sides([(bid, "1")], [("0.5", "1")]))
         assert top_of(book)[4] == flags
-        for claim in (None, Change("1", "0.4", "1", "BUY", bid, "0.5")):
-            book.claim = claim
+        for claim in (("", ""), (bid, "0.5")):
+            book.claim(*claim)
             assert book.agrees is (flags == 0)
 
 
@@ -288,24 +299,24 @@ def test_the_mirror_of_a_mirror_is_the_top_itself():
 
 def test_depth_is_best_first_and_no_more_than_asked_for():
     book = a_book([("0.1", "1"), ("0.3", "3"), ("0.2", "2")], [("0.9", "9"), ("0.5", "5")])
-    flags, bids, asks = depth_of(book, TokenBook("2"), 2)
+    flags, bids, asks = depth_of(book, books.TokenBook("2"), 2)
     assert (flags, bids) == (0, [30 * CENT, 3 * E9, 20 * CENT, 2 * E9])
     assert asks == [50 * CENT, 5 * E9, 90 * CENT, 9 * E9]
 
 
 def test_depth_of_a_token_without_book_is_its_siblings_mirror():
     book = a_book([("0.3", "3"), ("0.2", "2")], [("0.9", "9")])
-    _, bids, asks = depth_of(TokenBook("2"), book, 20)
+    _, bids, asks = depth_of(books.TokenBook("2"), book, 20)
     assert bids == [10 * CENT, 9 * E9]
     assert asks == [70 * CENT, 3 * E9, 80 * CENT, 2 * E9]
 
 
 def test_changes_older_than_a_whole_book_are_left_out():
-    first, second = TokenBook("1"), TokenBook("2")
+    first, second = books.TokenBook("1"), books.TokenBook("2")
     first.snapshot_ns = 100
-    both = [change("BUY", "0.4", "1"), change("SELL", "0.6", "1", "2")]
+    both = [change("BUY", "0.4", "1", best=("0.4", "0.55")), change("SELL", "0.6", "1", "2")]
     assert drop_outdated((first, second), both, 99) == [both[1]]
-    assert (first.claim, second.claim) == (both[0], None)
+    assert (first.claim_ask_px, second.claim_ask_px) == (55 * CENT, -1)
     assert drop_outdated((first, second), both, 100) == both
 
 
@@ -314,23 +325,6 @@ def test_a_time_ahead_of_our_clock_is_taken_for_two_seconds_and_refused_after():
     check_ahead(0, 5 * E9)
     with pytest.raises(ValueError, match=r"2\.001 s ahead"):
         check_ahead(7 * E9 + 1_000_000, 5 * E9)
-
-
-@pytest.mark.parametrize("text", ["0.1", "0.01", "0.005", "0.0025", "0.001", "0.0001", "0.5"])
-def test_the_ticks_of_the_venue_are_ticks(text):
-    assert parse_tick(text) == parse_e9(text)
-
-
-@pytest.mark.parametrize("text", ["0", "1", "0.3", "0.00001", "0.00015", "2", "-0.01", "x", ""])
-def test_what_is_no_tick_is_refused(text):
-    with pytest.raises(ValueError, match=r"."):
-        parse_tick(text)
-
-
-def test_no_tick_gives_a_side_more_than_9999_levels():
-    ticks = [tick for tick in range(1, 10**6) if is_tick(tick)]
-    assert ticks[0] == E9 // 10_000
-    assert not [tick for tick in ticks if tick % ticks[0]]
 
 
 def test_one_wrong_hash_is_forgiven_and_a_match_takes_doubts_back():

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from feeds.book import TokenBook
@@ -12,15 +10,14 @@ CENT = 10_000_000
 
 
 def a_book(last_trade, *, tick="0.01", version="", bids=(("0.4", "1"),), asks=(("0.6", "2.5"),)):
-    """A book, and the frame that carries its hash."""
+    """A book with the hash that the venue gives it."""
     made = book_hash(
         MARKET, TOKEN, TIME, bids, asks,
         tick_size=tick, last_trade_price=last_trade, version=version,
     )  # fmt: skip
     book = TokenBook(TOKEN)
     book.replace([Level(*one) for one in bids], [Level(*one) for one in asks], CENT // 10)
-    frame = {"market": MARKET, "asset_id": TOKEN, "timestamp": TIME, "hash": made}
-    book.frame = json.dumps(frame).encode()
+    book.take_hash(made, int(TIME) * 1_000_000)
     return book
 
 
@@ -52,7 +49,7 @@ def test_the_books_of_protocol_2_are_hashed_with_their_version(certificate):
 
 def test_a_mismatch_counts_only_after_a_match(certificate):
     wrong = a_book("")
-    wrong.bids[400_000_000] += 1
+    wrong.load([Level("0.4", "2")], [Level("0.6", "2.5")], CENT)
     assert certificate.check(wrong, tick_e9=CENT, is_v2=False) is Verdict.UNKNOWN
     assert certificate.check(a_book(""), tick_e9=CENT, is_v2=False) is Verdict.MATCHED
     assert certificate.check(wrong, tick_e9=CENT, is_v2=False) is Verdict.MISMATCHED
@@ -66,6 +63,6 @@ def test_the_tick_size_is_part_of_the_hash(certificate):
 
 def test_without_a_hash_or_a_book_there_is_nothing_to_compare(certificate):
     book = a_book("")
-    book.frame = b'{"asset_id":"78"}'
+    book.forget_claim()
     assert certificate.check(book, tick_e9=CENT, is_v2=False) is Verdict.UNKNOWN
     assert certificate.check(TokenBook(TOKEN), tick_e9=CENT, is_v2=False) is Verdict.UNKNOWN

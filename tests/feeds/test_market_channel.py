@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from cache.board import Miss
 from cache.counters import Counter, Histogram
 from cache.layout import Flag, tag_of
+from feeds.polymarket_wire import Level
 from venue.book_hash import book_hash
 
 pytestmark = pytest.mark.usefixtures("book_twin")
@@ -345,7 +346,8 @@ def test_a_lost_change_shows_in_the_hash_and_puts_the_book_in_doubt(desk, make):
     first, second = make.both_books([("0.4", "10")], [("0.5", "20")])
     desk.feed([hashed(make, first), hashed(make, second)])
     desk.channel.certify_next(desk.now_ns + 20_000_000)
-    desk.pair.first.bids[100_000_000] = 1  # as if its removal had been lost
+    levels = [[Level("0.1", "1"), Level("0.4", "10")], [Level("0.5", "20")]]
+    desk.pair.first.load(*levels, 10_000_000)  # as if a removal had been lost
     for _ in range(2):
         assert desk.top.flags == 0
         desk.channel.certify_next(desk.now_ns + 20_000_000)

@@ -4,7 +4,7 @@ import pytest
 
 from cache.counters import Counter
 from cache.layout import PAIR_BBO, Flag, Proof, tag_of
-from feeds.pair import Pair
+from feeds import pair as pairs
 
 pytestmark = pytest.mark.usefixtures("book_twin")
 
@@ -532,7 +532,7 @@ def test_a_market_that_never_had_a_book_has_no_mids(desk):
 def test_a_token_listed_alone_is_published_with_its_mirror(make):
     desk = make.Desk()
     try:
-        desk.pair = Pair(make.market_info(token_ids=(make.YES, "")), 0, 0, desk.boards)
+        desk.pair = pairs.Pair(make.market_info(token_ids=(make.YES, "")), 0, 0, desk.boards)
         desk.channel.add(desk.pair)
         desk.pair.on_subscribed()
         desk.feed(make.book(make.YES, BIDS, ASKS))

@@ -12,7 +12,6 @@ from feeds.polymarket_wire import (
     Level,
     Message,
     Rejection,
-    find_hash,
     is_complete,
     parse,
     subscribe_first,
@@ -140,18 +139,15 @@ def test_a_message_is_complete_when_it_has_what_its_type_needs(make):
         assert not is_complete(found)
 
 
-def test_the_hash_of_a_token_is_found_in_the_frame_again(make):
+@pytest.mark.parametrize("told", ["ab" * 20, "", 7, None, ["x"]])
+def test_a_hash_is_taken_as_it_came_and_never_costs_the_frame(make, told):
     first, second = make.both_books([("0.4", "1")], [("0.6", "2")])
-    first["hash"], second["hash"] = "aa", "bb"
-    array = json.dumps([first, second]).encode()
-    assert find_hash(array, make.NO) == ("bb", str(make.T0))
-    entries = [make.change(make.YES, "BUY", "0.4", "1", ("0.4", "0.6")) for _ in range(2)]
-    entries[0]["hash"], entries[1]["hash"] = "c1", "c2"
-    frame = json.dumps(make.changes(*entries, ms=5)).encode()
-    assert find_hash(frame, make.YES) == ("c2", str(make.T0 + 5))
-    assert find_hash(frame, make.NO) == ("", "")
-    assert find_hash(b'{"asset_id":"1","hash":7}', "1") == ("", "")
-    assert find_hash(b'{"asset_id":"1","hash":"a\xfc"}', "1") == ("", "")
+    first["hash"] = told
+    found = parse(json.dumps([first, second]).encode())
+    assert [one.hash for one in found] == [told, ""]
+    entry = make.change(make.YES, "BUY", "0.4", "1", ("0.4", "0.6")) | {"hash": told}
+    found = parse(json.dumps(make.changes(entry)).encode())
+    assert found.price_changes[0].hash == told
 
 
 def test_what_is_sent_has_the_form_of_the_venue():

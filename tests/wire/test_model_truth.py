@@ -6,10 +6,11 @@ import pytest
 
 from cache.layout import DEPTH, PAIR_BBO, TRADE, BoardSpec
 from cache.segment import WriterSegment
+from feeds import pair as pairs
 from feeds.certificate import Verdict
 from feeds.gamma_wire import MarketInfo
 from feeds.market_channel import STILL_NS, MarketChannel
-from feeds.pair import Boards, Pair
+from feeds.pair import Boards
 from sim.frames import PM_MARKET
 from sim.model import Model
 from venue.decimals import E9
@@ -41,7 +42,7 @@ def a_pair(model, slug, segment):
         token_ids=tuple(json.loads(gamma["clobTokenIds"])), min_qty_e9=5 * E9, neg_risk=False,
     )  # fmt: skip
     boards = Boards(*(segment.board(spec.name) for spec in SPECS), segment.counters)
-    return Pair(info, 0, 0, boards)
+    return pairs.Pair(info, 0, 0, boards)
 
 
 @pytest.mark.parametrize(("seed", "from_s"), [(1, 208), (4, 156)])

@@ -19,10 +19,11 @@ import pytest
 from cache.counters import Counter
 from cache.layout import DEPTH, PAIR_BBO, TRADE, BoardSpec, Flag
 from cache.segment import ReaderSegment, WriterSegment
+from feeds import pair as pairs
 from feeds.certificate import Verdict
 from feeds.gamma_wire import MarketInfo
 from feeds.market_channel import MarketChannel
-from feeds.pair import Boards, Pair
+from feeds.pair import Boards
 
 E9 = 10**9
 pytestmark = pytest.mark.usefixtures("book_twin")
@@ -114,7 +115,7 @@ class Replay:
             protocol_version=protocol_version,
         )  # fmt: skip
         boards = Boards(*(self.segment.board(spec.name) for spec in specs), self.segment.counters)
-        self.pair = Pair(info, 0, 0, boards)
+        self.pair = pairs.Pair(info, 0, 0, boards)
         self.channel.add(self.pair)
         self.pair.on_subscribed()
 
