@@ -116,11 +116,14 @@ class MarketChannel:
         self._published_count += len(self.pairs)
 
     def on_behind(self, is_behind: bool) -> None:
-        """What is read may be old; or (False) everything that waited has been read."""
+        """What is read may be old; or (False) everything that waited has been read.
+
+        Tops say so at once, and depth is judged by its top; publishing the depth of many markets
+        here would be one more stall, so it follows as always.
+        """
         for pair in self.pairs.values():
             pair.on_behind(is_behind)
-            if pair not in self.held:  # Else depth follows with its batch.
-                pair.publish_depth()
+            self._want_depth(pair)
         self._published_count += len(self.pairs)
 
     # --- frames -----------------------------------------------------------------------------
@@ -207,7 +210,7 @@ class MarketChannel:
         if is_published:
             self._published = pair
             self._published_count += 1
-            if not pair.is_unsent:
+            if not pair.is_unsent:  # As `_want_depth` does, without a call for each frame.
                 pair.is_unsent = True
                 self.unsent_depth.append(pair)
             if self.held:
@@ -269,13 +272,16 @@ class MarketChannel:
         if pair.batch != batch:
             self._published = pair
             self._published_count += 1
-            if not pair.is_unsent:
-                pair.is_unsent = True
-                self.unsent_depth.append(pair)
+            self._want_depth(pair)
         if pair.held_ns:
             self._hold(pair)
         else:
             self.held.discard(pair)
+
+    def _want_depth(self, pair: Pair) -> None:
+        if not pair.is_unsent:
+            pair.is_unsent = True
+            self.unsent_depth.append(pair)
 
     def _hold(self, pair: Pair) -> None:
         if pair not in self.held:

@@ -163,20 +163,19 @@ class MarketLane:
             self._on_proof(self)
         if self.channel.end_burst():
             self._segment.ring()
-            if self._depths.handle is None:
-                self._depths.handle = self._later(
-                    self._settings.depth_interval_ms, self._flush_depth
-                )
+            self._send_depth_soon()
         if self.channel.held and self._holds.handle is None:
             self._holds.handle = self._later(self._settings.hold_ms, self._expire)
 
     def on_stalled(self) -> None:
         self.channel.on_behind(True)
         self._segment.ring()
+        self._send_depth_soon()
 
     def on_caught_up(self) -> None:
         self.channel.on_behind(False)
         self._segment.ring()
+        self._send_depth_soon()
 
     def on_disconnected(self, reason: str) -> None:
         self._is_subscribed = False
@@ -196,6 +195,10 @@ class MarketLane:
             self.on_burst()
         elif self.channel.held:
             self._holds.handle = self._later(1, self._expire)
+
+    def _send_depth_soon(self) -> None:
+        if self._depths.handle is None:
+            self._depths.handle = self._later(self._settings.depth_interval_ms, self._flush_depth)
 
     def _flush_depth(self) -> None:
         self._depths.handle = None

@@ -216,6 +216,22 @@ def test_a_doubted_book_is_asked_for_by_leaving_and_joining(world, make):
     assert world.session.take() == []
 
 
+def test_a_stall_marks_tops_at_once_and_depth_soon(world, make):
+    world.feed.on_listed(make.market_info())
+    world.connect()
+    world.read(make.both_books([("0.4", "1")], [("0.5", "1")]))
+    world.fire()
+    depth = world.reader.board("depth")
+    for told, flags in ((world.lane.on_stalled, Flag.RESYNC), (world.lane.on_caught_up, 0)):
+        before = depth.version(0)
+        told()
+        assert world.top().flags == flags
+        assert depth.version(0) == before, "thousands of books would be one more stall"
+        world.fire()
+        assert depth.read(0, 0).flags == flags
+        assert depth.read(0, 0).batch == world.top().batch
+
+
 @pytest.mark.parametrize("hard_stale_ms", [5_000, 60_000])
 def test_a_market_that_says_nothing_is_subscribed_anew_at_the_hard_limit_of_the_book_store(
     monkeypatch, make, hard_stale_ms

@@ -497,10 +497,11 @@ def test_a_lost_connection_shows_in_the_depth_too(open_desk, make):
         assert shown.batch == open_desk.top.batch
 
 
-def test_depth_is_published_with_a_backlogs_end_so_that_both_are_of_one_batch(open_desk, make):
+def test_depth_follows_a_backlogs_begin_and_end_so_that_both_are_of_one_batch(open_desk, make):
     open_desk.channel.flush_depth()
     for is_behind in (True, False):
         open_desk.channel.on_behind(is_behind)
+        open_desk.channel.flush_depth()
         shown = open_desk.reader.board("depth").read(0, tag_of("polymarket", make.YES))
         assert shown.flags == (Flag.RESYNC if is_behind else 0)
         assert shown.batch == open_desk.top.batch
