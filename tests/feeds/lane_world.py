@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from contextlib import contextmanager
 
 from cache.board import Miss
 from cache.instruments import Directory
@@ -139,3 +140,13 @@ class World:
 
 def tokens_of(make, *numbers):
     return [token for n in numbers for token in make.market_info(n).token_ids]
+
+
+@contextmanager
+def ringing_world(monkeypatch):
+    """A world that notes in `rings` whenever the bell was rung."""
+    made = World(monkeypatch)
+    made.rings = []
+    monkeypatch.setattr(made.segment, "ring", lambda: made.rings.append(1))
+    yield made
+    made.close()

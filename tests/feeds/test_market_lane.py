@@ -6,17 +6,13 @@ from cache.gate import LATENCY_ARB
 from cache.layout import Flag
 from feeds.market_lane import KEEPALIVE
 from feeds.polymarket import TICK_MS
-from tests.feeds.lane_world import BOOK_STORE, S, World, tokens_of
+from tests.feeds.lane_world import BOOK_STORE, S, World, ringing_world, tokens_of
 
 
 @pytest.fixture
 def world(monkeypatch):
-    made = World(monkeypatch)
-    rings = []
-    monkeypatch.setattr(made.segment, "ring", lambda: rings.append(1))
-    made.rings = rings
-    yield made
-    made.close()
+    with ringing_world(monkeypatch) as made:
+        yield made
 
 
 def test_what_is_listed_before_the_connection_is_the_first_message_of_it(world, make):

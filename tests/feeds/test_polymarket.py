@@ -10,18 +10,14 @@ from cache.counters import Counter
 from cache.layout import E9, Flag, tag_of
 from cache.segment import remove
 from feeds.polymarket import ROLE, SILENT_BESIDE_NS
-from tests.feeds.lane_world import SETTINGS, S, World, tokens_of
+from tests.feeds.lane_world import SETTINGS, S, World, ringing_world, tokens_of
 from tests.system.damage import damages, spoil
 
 
 @pytest.fixture
 def world(monkeypatch):
-    made = World(monkeypatch)
-    rings = []
-    monkeypatch.setattr(made.segment, "ring", lambda: rings.append(1))
-    made.rings = rings
-    yield made
-    made.close()
+    with ringing_world(monkeypatch) as made:
+        yield made
 
 
 def test_a_listed_market_is_in_the_directory_with_both_tokens(world, make):

@@ -22,19 +22,8 @@ from cache.segment import ReaderSegment, WriterSegment
 from feeds.gamma_wire import MarketInfo
 from feeds.polymarket import ROLE, PolymarketFeed, boards
 from feeds.twap import SettlementFeed, SettlementSettings
-from host.settings import BookStore
-from host.settings import PolymarketFeed as Settings
+from tests.feeds.lane_world import BOOK_STORE, SETTINGS
 
-SETTINGS = Settings(
-    market_slots=2, families=("btc-updown-5m",), tokens=(), connection_tokens_max=250, hold_ms=5,
-    depth_interval_ms=10, witness_books_per_s=1_000, lead_s=120.0, linger_s=90.0,
-    lookup_timeout_s=5.0, official_interval_s=15.0, twap_silence_s=10.0, twap_wait_s=3.0,
-    strike_proxy="none",
-)  # fmt: skip
-BOOK_STORE = BookStore(
-    enabled=True, default_max_stale_ms=1_500, hard_stale_ms=5_000, max_depth=20,
-    warmup_timeout_ms=10_000, warmup_min_ready_fraction=0.8,
-)  # fmt: skip
 NO_STREAM = SettlementSettings(
     url="", silence_s=1.0, point_wait_s=1.0, official_interval_s=1.0, environ={}
 )
