@@ -6,7 +6,7 @@ are to be asked for again. The invariant: no frame, whatever is in it, raises ou
 that cannot be used is counted by its cause, and every book it may have been about is SUSPECT:
 that of the market it names, those of the tokens it names, or all where it names neither.
 
-It knows no socket and sets no timer: `feeds/polymarket.py` calls `on_frame` for every frame,
+It knows no socket and sets no timer: `feeds/market_lane.py` calls `on_frame` for every frame,
 `end_burst` after each read of the socket, and `expire` and `flush_depth` when they are due.
 """
 
