@@ -33,6 +33,8 @@ from venue.decimals import E9
 COUNTS = (10, 100, 1_000, 10_000)
 BATCH, ROUNDS = 20_000, 20
 FRAME_BATCH, FRAME_ROUNDS = 10_000, 6
+FRAMES_EACH = 32_000
+"""More than any market of a few takes in all rounds."""
 BURST = 100
 Loop = Callable[[], int | None]
 """A loop that is timed, or one that times itself and gives nanoseconds."""
@@ -74,23 +76,24 @@ def _flatness(name: str, found: dict[int, float], unit: str) -> Row:
 
 
 def publish_row(record: Record) -> Row:
-    """Publishing by the number of slots, each time to another one at random."""
+    """Publishing by the number of tokens, each time to another slot at random."""
+    tokens_each = 2 if record is PAIR_BBO else 1
     publish_all: dict[int, Loop] = {}
     empty: dict[int, Loop] = {}
     values, rng = values_of(record), random.Random(1)
-    specs = [BoardSpec(f"top_{size}", record, size, 8) for size in COUNTS]
+    specs = [BoardSpec(f"top_{size}", record, size // tokens_each, 8) for size in COUNTS]
     with segment_of(*specs) as segment:
         for size, spec in zip(COUNTS, specs, strict=True):
             board = segment.board(spec.name)
-            for slot in range(size):
+            for slot in range(spec.slot_count):
                 board.assign(slot, TAG, 1)
-            slots = array.array("q", (rng.randrange(size) for _ in range(BATCH)))
+            slots = array.array("q", (rng.randrange(spec.slot_count) for _ in range(BATCH)))
             publish_all[size] = _publisher(board.publish, slots, values)
             empty[-size] = _publisher(None, slots, values)  # Small numbers cost less to make.
         took = least(publish_all | empty, BATCH, rounds=ROUNDS)
         del publish_all, board  # Their memory is the segment's.
     found = {size: took[size] - took[-size] for size in COUNTS}
-    return _flatness(f"publish {record.name} by slots", found, "ns")
+    return _flatness(f"publish {record.name} by tokens", found, "ns")
 
 
 def _publisher(
@@ -112,6 +115,7 @@ class Feed:
 
     def __init__(self, segment: WriterSegment, token_count: int, case: frames.Case) -> None:
         markets = range(token_count // 2)
+        self._segment = segment
         self.channel = MarketChannel(segment.counters, lambda: None)
         names = ("pair_bbo", "mids", "depth", "trades")
         pair_bbo, mids, depth, trades = (segment.board(name) for name in names)
@@ -126,7 +130,7 @@ class Feed:
         self._rng = random.Random(1)
 
     def run(self) -> int:
-        """Take frames, each as of a read of its own; give the nanoseconds of taking them.
+        """Take frames, counting each as a read; give the nanoseconds of taking them.
 
         They are made a few at a time, as a socket gives them: thousands that lie ready would be
         more memory than the books.
@@ -142,10 +146,24 @@ class Feed:
             took += time.thread_time_ns() - begun
         return took
 
+    def run_live(self) -> int:
+        """The same with what each read of a socket costs besides: clock, histograms, bell."""
+        took, ring, clock = 0, self._segment.ring, time.monotonic_ns
+        for _ in range(FRAME_BATCH // BURST):
+            block = [self._next() for _ in range(BURST)]
+            channel = self.channel
+            begun = time.thread_time_ns()
+            for frame in block:
+                channel.on_frame(frame, clock())
+                if channel.end_burst():
+                    ring()
+            took += time.thread_time_ns() - begun
+        return took
+
     def _next(self) -> bytes:
         """The next frame of a market at random."""
         market = self._rng.randrange(len(self._at))
-        frame = self._frames[self._at[market] % len(self._frames)]
+        frame = self._frames[self._at[market]]  # None twice: its claims would not be the book's.
         self._at[market] += 1
         return _of_market(frame, market)
 
@@ -176,18 +194,21 @@ def _of_market(frame: bytes, market: int) -> bytes:
 
 def update_rows() -> list[Row]:
     """A frame of two levels, from bytes to both boards, by the number of tokens; and the memory."""
-    case, most = frames.small_changes(), COUNTS[-1]
+    case, most = frames.small_changes(FRAMES_EACH), COUNTS[-1]
     with segment_of(*feed_boards(most)) as segment:
         before = rss_mib(os.getpid())[1]
         feeds = {most: Feed(segment, most, case)}
         own_kib = (rss_mib(os.getpid())[1] - before) * 1024 / most
         with segment_of(*feed_boards(COUNTS[0])) as small:
             feeds[COUNTS[0]] = Feed(small, COUNTS[0], case)
-            loops: dict[int, Loop] = {size: feeds[size].run for size in sorted(feeds)}
-            found = least(loops, FRAME_BATCH, rounds=FRAME_ROUNDS)
-        del feeds, loops
+            bare: dict[int, Loop] = {size: feeds[size].run for size in sorted(feeds)}
+            live: dict[int, Loop] = {size: feeds[size].run_live for size in sorted(feeds)}
+            found = least(bare, FRAME_BATCH, rounds=FRAME_ROUNDS)
+            found_live = least(live, FRAME_BATCH, rounds=FRAME_ROUNDS)
+        del feeds, bare, live
     return [
         _flatness("frame of 2 levels, bytes -> boards, by tokens", found, "us"),
+        _flatness("the same, one frame a read, by tokens", found_live, "us"),
         Row("process memory of the feed, per token", own_kib, "KiB", "", "books of 98 levels"),
     ]
 

@@ -19,6 +19,7 @@
 
 #define RETRY_MAX 64
 #define LINE_WORDS 8
+#define NEAR_BYTES (3 << 19) /* what the second cache of a core of today keeps, and some more */
 #define WORDS_MAX (RECORD_BYTES_MAX / 8)
 
 static PyObject *miss_never, *miss_busy, *miss_other_tag, *board_error, *struct_error;
@@ -493,6 +494,13 @@ static inline void fetch_ahead(const Board *self, Py_ssize_t slot)
         __builtin_prefetch((const void *)&cell[i], 1);
 }
 
+/* And where the next cells of all slots fit into a near cache, ask for them a publish before. */
+static inline void fetch_after(const Board *self, Py_ssize_t slot)
+{
+    if (self->slot_count * self->word_count * sizeof(Word) <= NEAR_BYTES)
+        fetch_ahead(self, slot);
+}
+
 static PyObject *publish_as(Board *self, Py_ssize_t slot, uint64_t tag, uint32_t generation,
                             PyObject *values)
 {
@@ -502,7 +510,9 @@ static PyObject *publish_as(Board *self, Py_ssize_t slot, uint64_t tag, uint32_t
     stage[1] = (uint64_t)generation << 32 | self->incarnation;
     if (encode(self, values, stage) < 0)
         return NULL;
-    return PyLong_FromUnsignedLong(store_record(self, slot, stage));
+    uint64_t version = store_record(self, slot, stage);
+    fetch_after(self, slot);
+    return PyLong_FromUnsignedLong(version);
 }
 
 static int is_unassigned(const Board *self, Py_ssize_t slot)

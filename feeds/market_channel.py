@@ -102,6 +102,7 @@ class MarketChannel:
             self.held.discard(pair)
             if pair.is_unsent:
                 self.unsent_depth.remove(pair)
+                pair.is_unsent = False
             pair.on_down()
             self._published_count += 1
         return pair

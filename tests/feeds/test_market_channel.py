@@ -315,6 +315,17 @@ def test_depth_of_a_held_batch_waits(open_desk, make):
     assert open_desk.channel.flush_depth()
 
 
+def test_a_market_that_is_removed_and_carried_again_has_its_depth_published(open_desk, make):
+    open_desk.feed(make.both_changes("BUY", "0.41", "7", ("0.41", "0.5")))
+    pair = open_desk.channel.remove(make.MARKET)
+    assert not open_desk.channel.flush_depth(), "it is not its channel's any more"
+    open_desk.channel.add(pair)
+    pair.on_subscribed()
+    open_desk.feed(make.both_books([("0.4", "1")], [("0.5", "1")]))
+    assert open_desk.channel.flush_depth()
+    assert open_desk.channel.remove(make.MARKET) is pair
+
+
 def test_a_market_that_is_removed_shows_that_it_is_not_live(open_desk, make):
     assert open_desk.channel.remove(make.MARKET) is open_desk.pair
     assert open_desk.channel.remove(make.MARKET) is None
