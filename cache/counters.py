@@ -126,7 +126,7 @@ class Counter(IntEnum):
     sim_frames_sent = 140, "The simulated venue sent a frame."
     sim_clients_dropped = 141, "The simulated venue dropped a client that did not read."
     sim_clients_connected = 142, "A client connected to the simulated venue."
-    sim_clients_refused = 143, "The simulated venue refused a client, or closed on a broken rule."
+    sim_clients_refused = 143, "A client was refused, broke a rule, or left in its handshake."
     sim_frames_withheld = 144, "An injected fault kept a frame of the simulated venue back."
     sim_stalls_seen = 145, "The simulated venue had stood still and ended all connections."
     sim_clock_behind_ns = 146, "Not a count: how far the replayed venue's clock is behind ours."

@@ -879,16 +879,21 @@ static PyObject *markets_add(PyObject *object, PyObject *const *args, Py_ssize_t
     Py_RETURN_NONE;
 }
 
+/* Where a known market is; NULL of any other, with an exception where that is no name. */
+static inline Place *place_of_known(const Markets *self, PyObject *name)
+{
+    uint64_t key = key_of_text(name);
+    Place *place = key && self->places ? place_of(self, key, name) : NULL;
+    return place && place->key ? place : NULL;
+}
+
 /* remove(name): and put again what would not be found behind the hole */
 static PyObject *markets_remove(PyObject *object, PyObject *name)
 {
     Markets *self = (Markets *)object;
-    uint64_t key = key_of_text(name);
-    if (!key)
-        return NULL;
-    Place *place = self->places ? place_of(self, key, name) : NULL;
-    if (!place || !place->key)
-        Py_RETURN_NONE;
+    Place *place = place_of_known(self, name);
+    if (!place)
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     Place gone = *place;
     *place = (Place){0};
     self->count--;
@@ -911,13 +916,9 @@ static inline void fetch_lines(const void *at, Py_ssize_t bytes)
 /* find(name) -> its state, or None. The best of its levels are asked for: they are needed soon. */
 static PyObject *markets_find(PyObject *object, PyObject *name)
 {
-    Markets *self = (Markets *)object;
-    uint64_t key = key_of_text(name);
-    if (!key)
-        return NULL;
-    Place *place = self->places ? place_of(self, key, name) : NULL;
-    if (!place || !place->key)
-        Py_RETURN_NONE;
+    Place *place = place_of_known((Markets *)object, name);
+    if (!place)
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     for (int i = 0; i < 4; i++) {
         const Side *side = &place->books[i / 2]->sides[i % 2];
         int32_t from = side->count > TAIL_LEVELS ? side->count - TAIL_LEVELS : 0;
