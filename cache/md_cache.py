@@ -40,6 +40,7 @@ class MDCache:
         config: MDCacheConfig,
         refresh_callback: Refresh,
         *,
+        depth_max: int | None = None,
         now_ns: Callable[[], int] = time.monotonic_ns,
         jitter: Callable[[], float] = random.random,
         failures: tuple[type[Exception], ...] = FAILURES,
@@ -47,13 +48,17 @@ class MDCache:
     ) -> None:
         """Make an empty one. `failures` are what the callback raises where the venue is at fault.
 
+        `depth_max` levels a side are kept, those of the configuration unless the code knows better.
         `now_ns` is a monotonic clock, `jitter` draws from 0 to 1.
         """
+        if depth_max is not None:
+            _check_whole("depth_max", depth_max, 1)
         self.config = config
         self.metrics = StageMetrics(config.symbols_max, counters=counters)
+        self.depth_max = config.max_depth if depth_max is None else depth_max
         self._now_ns = now_ns
         self._slots = Slots(config.symbols_max)
-        outside = Outside(refresh_callback, failures, now_ns, jitter)
+        outside = Outside(refresh_callback, self.depth_max, failures, now_ns, jitter)
         self._flights = Flights(config, self._slots, self.metrics, outside)
         self._is_closed = False
 
@@ -114,8 +119,8 @@ class MDCache:
         if not self.config.enabled:
             return MDMiss.DISABLED
         if depth is None:
-            depth = self.config.max_depth
-        elif depth > self.config.max_depth:
+            depth = self.depth_max
+        elif depth > self.depth_max:
             return self._refused(symbol, MDMiss.TOO_DEEP)
         slot, evicted = self._slots.use(symbol)
         if evicted is not None:
@@ -229,5 +234,10 @@ def _check_limits(depth: object, max_age_ms: object, stale_ok: object) -> None:
     if stale_ok is not None and type(stale_ok) is not bool:
         raise ValueError(f"stale_ok is {stale_ok!r}: it must be True, False or None")
     for name, value, least in (("depth", depth, 1), ("max_age_ms", max_age_ms, 0)):
-        if value is not None and (type(value) is not int or value < least):
-            raise ValueError(f"{name} is {value!r}: it must be a whole number, at least {least}")
+        if value is not None:
+            _check_whole(name, value, least)
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if type(value) is not int or value < least:
+        raise ValueError(f"{name} is {value!r}: it must be a whole number, at least {least}")

@@ -26,9 +26,10 @@ Refresh = Callable[[str, int], Awaitable[MDBook | None]]
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What is handed in: who asks the venue, which exceptions are its fault, clock and chance."""
+    """What is handed in: who asks the venue, how deep, which exceptions are its fault, the rest."""
 
     refresh: Refresh
+    depth_max: int
     failures: tuple[type[Exception], ...]
     now_ns: Callable[[], int]
     jitter: Callable[[], float]
@@ -134,7 +135,7 @@ class Flights:
             flight.generation, flight.asked_ns = slot.generation, self._outside.now_ns()
             try:
                 async with asyncio.timeout(config.refresh_timeout_ms / 1e3):
-                    book = await self._outside.refresh(flight.symbol, config.max_depth)
+                    book = await self._outside.refresh(flight.symbol, self._outside.depth_max)
             except self._outside.failures:
                 miss, delay_s = MDMiss.FAILED, self._failed(flight.symbol)
                 if left:
@@ -162,7 +163,7 @@ class Flights:
         if slot.entry is not None and slot.entry.asked_ns > flight.asked_ns:
             self._metrics.record_md_refresh_outdated()
             return slot.entry
-        book = None if book is None else book.cut(self._config.max_depth)
+        book = None if book is None else book.cut(self._outside.depth_max)
         slot.entry = MDCacheEntry(flight.symbol, book, flight.asked_ns, now_ns, slot.generation)
         return slot.entry
 

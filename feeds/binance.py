@@ -22,12 +22,10 @@ from collections.abc import Callable
 from typing import Final
 
 from cache.counters import Counter, Histogram
-from cache.ladder import LEVELS_MAX
 from cache.layout import E9
 from cache.segment import WriterSegment
 from feeds.backfill import Backfill
 from feeds.binance_depth import DepthFeed
-from feeds.binance_depth_wire import depth_path, parse_snapshot
 from feeds.binance_lane import Lane, Silence, stream_url
 from feeds.binance_rest import BinanceRest
 from feeds.binance_slot import SymbolSlot
@@ -41,6 +39,7 @@ from feeds.binance_wire import (
     parse,
     stream_names,
 )
+from feeds.first_books import FirstBooks
 from feeds.symbols import LATE_NS, list_symbols, on_time, open_slots, recall
 from feeds.symbols import ROLE as ROLE
 from feeds.symbols import boards as boards
@@ -100,13 +99,10 @@ class BinanceFeed:
         recall(self.slots.values(), namespace, monotonic_ns())
         self._depth: DepthFeed | None = None
         if book_store is not None and book_store.enabled and settings.depth:
-            self._depth = DepthFeed(
-                segment,
-                ws_url,
-                book_store,
-                slots=self.slots,
-                ask=lambda symbol: rest.ask(depth_path(symbol, LEVELS_MAX), parse_snapshot),
+            first = FirstBooks(
+                rest, settings.symbols, segment.counters, timeout_s=settings.lookup_timeout_s
             )
+            self._depth = DepthFeed(segment, ws_url, book_store, slots=self.slots, ask=first.ask)
         segment.ring()
 
     def _list_instruments(self) -> None:

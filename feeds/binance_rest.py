@@ -69,10 +69,12 @@ class BinanceRest:
         self._barred_ns = 0
         """Until when the venue wants no request."""
 
-    async def ask(self, path: str, read: Callable[[bytes], Read]) -> Read | None:
+    async def ask(
+        self, path: str, read: Callable[[bytes], Read], *, attempts: int = ATTEMPTS
+    ) -> Read | None:
         """Ask until `read` takes an answer; None, counted and said, after the last attempt."""
         cause, attempt = "", 0
-        while attempt < ATTEMPTS:
+        while attempt < attempts:
             attempt += 1
             if monotonic_ns() < self._barred_ns:
                 cause = cause or "the venue wants no requests for now"
@@ -88,7 +90,7 @@ class BinanceRest:
             self._counters.add(Counter.feeds_requests_failed)
             if wait_s:
                 self._barred_ns = monotonic_ns() + round(wait_s * E9)
-            if is_final or attempt == ATTEMPTS or wait_s > PATIENCE_S:
+            if is_final or attempt == attempts or wait_s > PATIENCE_S:
                 break
             await asyncio.sleep(max(wait_s, backoff_s(attempt, random.random())))
         log.warning("request_failed", path=path, cause=cause, attempts=attempt)

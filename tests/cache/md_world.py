@@ -57,7 +57,7 @@ class World:
         self.latency_ms = 5
         self.answer = book_at(50)
         self.jitter = 0.0
-        known = {"counters", "failures"} & config.keys()
+        known = {"counters", "depth_max", "failures"} & config.keys()
         extra = {name: config.pop(name) for name in known}
         config = {"enabled": True} | config
         self.cache = MDCache(

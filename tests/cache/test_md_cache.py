@@ -187,6 +187,20 @@ def test_a_depth_larger_than_what_is_cached_is_a_miss_that_says_so(md_world):
     assert len(world.asked) == 1
 
 
+def test_more_levels_than_the_configuration_may_say_are_kept_for_who_says_so_in_code(md_world):
+    world = md_world(depth_max=1_000, max_depth=3)
+    world.answer = book_at(3_000, levels=1_500)
+    assert len(world.get().book.asks) == 1_000
+    assert [depth for _, depth, _ in world.asked] == [1_000]
+    assert world.read("S", 1_001) is MDMiss.TOO_DEEP
+
+
+@pytest.mark.parametrize("wrong", [0, True, 5.0])
+def test_what_is_no_number_of_levels_makes_no_cache(wrong):
+    with pytest.raises(ValueError, match=f"depth_max is {wrong!r}: it must be a whole number"):
+        MDCache(MDCacheConfig(), None, depth_max=wrong)
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

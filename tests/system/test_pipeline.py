@@ -81,6 +81,7 @@ def test_every_cache_is_at_work_in_a_run_as_shipped() -> None:
             "executor.paper": (Counter.cache_book_hits,),
             "feed.binance.0": (
                 Counter.cache_book_snapshots_applied, Counter.cache_book_deltas_applied,
+                Counter.cache_md_misses,
             ),
             "feed.polymarket.0": (Counter.feeds_witness_matched, Counter.cache_md_misses),
         }  # fmt: skip
