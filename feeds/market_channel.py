@@ -7,7 +7,8 @@ that cannot be used is counted by its cause, and every book it may have been abo
 that of the market it names, those of the tokens it names, or all where it names neither.
 
 It knows no socket and sets no timer: `feeds/market_lane.py` calls `on_frame` for every frame,
-`end_burst` after each read of the socket, and `expire` and `flush_depth` when they are due.
+`end_burst` after each read of the socket, and `expire` when that is due; `feeds/depth_turns.py`
+calls `flush_depth`.
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ CHANGES_APPLIED = Counter.feeds_changes_applied
 BBO_PUBLISHED = Counter.feeds_bbo_published
 WIRE_TO_SLOT = Histogram.wire_to_slot_ns
 VENUE_TO_WIRE = Histogram.venue_to_wire_ns
+
+DEPTHS_A_TURN = 64
+"""Markets whose depth is published before frames are read again: some 17 us each, a millisecond."""
 
 HOLD_NS = 5_000_000
 """How long a batch may disagree with its own best prices before it is published as SUSPECT."""
@@ -335,19 +339,22 @@ class MarketChannel:
             self._follow(pair, batch)
         return bool(late)
 
-    def flush_depth(self) -> bool:
-        """Publish the depth of markets that changed; return whether there was any.
+    def flush_depth(self, count_max: int = DEPTHS_A_TURN) -> bool:
+        """Publish the depth of markets that changed, of so many at most; whether there was any.
 
         Depth of a held market waits: it would be of another batch than its `PairBbo`.
         """
-        unsent, self.unsent_depth = self.unsent_depth, []
-        for pair in unsent:
+        unsent = self.unsent_depth
+        now, self.unsent_depth = unsent[:count_max], unsent[count_max:]
+        is_published = False
+        for pair in now:
             pair.is_unsent = pair in self.held
             if pair.is_unsent:
                 self.unsent_depth.append(pair)
             else:
                 pair.publish_depth()
-        return len(self.unsent_depth) < len(unsent)
+                is_published = True
+        return is_published
 
     def publish_mids(self) -> None:
         """Take the sample of the rolling mids of every market."""

@@ -1,12 +1,11 @@
 """One connection to Polymarket's market channel: its markets, its link, its timers.
 
 A `MarketLane` is a `Session` with the `MarketChannel` of the markets it carries, and does for them
-what needs a clock: held batches expire, depth and mids are published, whole books are asked for
-again where state may have been lost or a market has been silent for long. Its owner
-(`feeds/polymarket.py`) has one as a rule, and as many as the venue's bound on tokens demands. The
-venue numbers nothing and may serve PONG without data: silent markets are witnessed over REST
-(`feeds/witness.py`), those in doubt need a new whole book, and where none comes and nothing else
-flows, the connection is made anew.
+what needs a clock: held batches expire, mids are published, whole books are asked for again where
+state may have been lost or a market has been silent for long. Its owner (`feeds/polymarket.py`) has
+one as a rule, and as many as the venue's bound on tokens demands. The venue numbers nothing and may
+serve PONG without data: silent markets are witnessed over REST (`feeds/witness.py`), those in doubt
+need a new whole book, and where none comes and nothing else flows, the connection is made anew.
 
 Invariants: nothing is sent before the first subscription, PING neither; what befalls a lane befalls
 its own markets and no others; the bell is rung once a burst, after publishing.
@@ -21,6 +20,7 @@ from typing import Final
 
 from cache.counters import Counter
 from cache.segment import WriterSegment
+from feeds.depth_turns import DepthTurns
 from feeds.market_channel import MarketChannel
 from feeds.pair import Pair
 from feeds.polymarket_wire import subscribe_first, subscribe_more, unsubscribe
@@ -56,19 +56,9 @@ class LaneTerms:
     settings: Settings
     quiet_ns: int
     """So long without a change or proof a market's whole book is asked for again."""
+    depths: DepthTurns
     on_proof: Callable[[MarketLane], None]
     """Hears of each read that proves a lane's connection."""
-
-
-@dataclass(slots=True)
-class _Timer:
-    """A timer that is set at most once at a time."""
-
-    handle: asyncio.TimerHandle | None = None
-
-    def cancel(self) -> None:
-        if self.handle is not None:
-            self.handle.cancel()
 
 
 class MarketLane:
@@ -81,6 +71,7 @@ class MarketLane:
         self._counters = terms.segment.counters
         self._settings = terms.settings
         self._on_proof = terms.on_proof
+        self._depths = terms.depths
         self._requests = BookRequests(terms.quiet_ns)
         self.session = Session(
             terms.ws_url, self, KEEPALIVE, self._counters, name=f"polymarket.{number}"
@@ -91,8 +82,7 @@ class MarketLane:
         self._is_subscribed = False
         self._frame_ns = 0
         """When a frame came last; a pong is none."""
-        self._holds = _Timer()
-        self._depths = _Timer()
+        self._hold_timer: asyncio.TimerHandle | None = None
 
     @property
     def is_proving(self) -> bool:
@@ -108,8 +98,8 @@ class MarketLane:
                 if self.witness is not None:
                     group.create_task(self.witness.run())
         finally:
-            self._holds.cancel()
-            self._depths.cancel()
+            if self._hold_timer is not None:
+                self._hold_timer.cancel()
             self.channel.on_down()
             self._segment.ring()
 
@@ -163,19 +153,19 @@ class MarketLane:
             self._on_proof(self)
         if self.channel.end_burst():
             self._segment.ring()
-            self._send_depth_soon()
-        if self.channel.held and self._holds.handle is None:
-            self._holds.handle = self._later(self._settings.hold_ms, self._expire)
+            self._depths.want(self.channel)
+        if self.channel.held and self._hold_timer is None:
+            self._hold_timer = self._later(self._settings.hold_ms, self._expire)
 
     def on_stalled(self) -> None:
         self.channel.on_behind(True)
         self._segment.ring()
-        self._send_depth_soon()
+        self._depths.want(self.channel)
 
     def on_caught_up(self) -> None:
         self.channel.on_behind(False)
         self._segment.ring()
-        self._send_depth_soon()
+        self._depths.want(self.channel)
 
     def on_disconnected(self, reason: str) -> None:
         self._is_subscribed = False
@@ -190,20 +180,11 @@ class MarketLane:
         return asyncio.get_running_loop().call_later(delay_ms / 1e3, call)
 
     def _expire(self) -> None:
-        self._holds.handle = None
+        self._hold_timer = None
         if self.channel.expire(monotonic_ns()):
             self.on_burst()
         elif self.channel.held:
-            self._holds.handle = self._later(1, self._expire)
-
-    def _send_depth_soon(self) -> None:
-        if self._depths.handle is None:
-            self._depths.handle = self._later(self._settings.depth_interval_ms, self._flush_depth)
-
-    def _flush_depth(self) -> None:
-        self._depths.handle = None
-        if self.channel.flush_depth():
-            self._segment.ring()
+            self._hold_timer = self._later(1, self._expire)
 
     def tick(self, count: int, wall_now_ns: int) -> None:
         """Do what is due at the feed's `count`-th tick; lanes take turns with what is seldom."""

@@ -32,6 +32,7 @@ from cache.layout import (
     tag_of,
 )
 from cache.segment import WriterSegment
+from feeds.depth_turns import DepthTurns
 from feeds.discovery import DiscoverySettings, Resolver
 from feeds.gamma import GammaClient
 from feeds.gamma_wire import MarketInfo
@@ -100,7 +101,8 @@ class PolymarketFeed:
         )
         self._slots = Slots(settings.market_slots)
         quiet_ns = book_store.hard_stale_ms * NS_PER_MS
-        self._terms = LaneTerms(segment, ws_url, settings, quiet_ns, self._on_proof)
+        self.depths = DepthTurns(segment, settings.depth_interval_ms)
+        self._terms = LaneTerms(segment, ws_url, settings, quiet_ns, self.depths, self._on_proof)
         self._group: asyncio.TaskGroup | None = None
         self._carriers: dict[str, MarketLane] = {}
         """By condition id, the lane that carries a market."""
@@ -133,6 +135,7 @@ class PolymarketFeed:
                     group.create_task(lane.run())
                 group.create_task(self._tick_forever())
         finally:
+            self.depths.cancel()
             self._group = None
 
     # --- lanes ----------------------------------------------------------------------------------

@@ -81,15 +81,18 @@ class World:
         self.timers = []
         self.lane = self.feed.lanes[0]
         self.session = self.stub(self.lane)
+        self.feed.depths._later = self.later
         self.directory = Directory(self.reader)
 
     def stub(self, lane):
         """Put a stand-in and timers of the test in a lane."""
         lane.session = Session()
-        lane._later = lambda delay_ms, call: (
-            self.timers.append((delay_ms, call)) or len(self.timers)
-        )
+        lane._later = self.later
         return lane.session
+
+    def later(self, delay_ms, call):
+        self.timers.append((delay_ms, call))
+        return len(self.timers)
 
     def connect(self):
         self.session.is_connected = True

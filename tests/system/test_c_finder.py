@@ -67,7 +67,7 @@ class Feed:
             settlement=self.settlement,
         )  # fmt: skip
         self.lane = self.feed.lanes[0]
-        self.lane._later = lambda delay_ms, call: self.due.append(call)
+        self.lane._later = self.feed.depths._later = lambda delay_ms, call: self.due.append(call)
         self.due = []
         self.lane.session = SimpleNamespace(
             is_connected=True, is_behind=False, read_ns=0, send=len, arm_keepalive=int
