@@ -36,6 +36,7 @@ from host.say import hush, say, say_json, teller
 from host.settings import Config
 from host.show import screen
 from host.survey import Survey, check
+from host.trust import Judge
 
 STATUS_COLUMNS = 200
 """Width of the tables where the output is not a terminal: nothing is cut off in a log."""
@@ -172,7 +173,8 @@ def run_down(options: argparse.Namespace) -> int:
 
 def run_status(options: argparse.Namespace) -> int:
     """`penstock status`."""
-    picture = Survey(load(options.config).host.namespace).take(monotonic_ns(), wall_ns())
+    config = load(options.config)
+    picture = Survey(config.host.namespace, Judge.of(config)).take(monotonic_ns(), wall_ns())
     if options.json:
         say_json(picture)
     else:
@@ -183,7 +185,8 @@ def run_status(options: argparse.Namespace) -> int:
 
 def run_top(options: argparse.Namespace) -> int:
     """`penstock top`."""
-    survey = Survey(load(options.config).host.namespace)
+    config = load(options.config)
+    survey = Survey(config.host.namespace, Judge.of(config))
     looks = 0
     live = None
     if not options.json:

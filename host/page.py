@@ -103,7 +103,7 @@ def market_block(picture: Picture) -> Block:
         key=lambda book: not is_standing(wishes.get(book.market)),
     )
     return Block(
-        ("market", "ends", "Up book", "our quote", "reason", "age", "flags"),
+        ("market", "ends", "Up book", "our quote", "reason", "age", "state"),
         [_market_row(book, wishes.get(book.market)) for book in ordered],
         5,
     )
@@ -122,8 +122,13 @@ def _market_row(book: BookRow, wish: QuoteRow | None) -> Cells:
         ours,
         NOTHING if wish is None else worded(wish.reason),
         age(book.age_ms),
-        Text(flags, style="yellow"),
+        _state(book.trust, flags),
     )
+
+
+def _state(trust: str, flags: str) -> Text:
+    """Say what is wrong with a book where it says so itself, else how far it may be trusted."""
+    return Text(flags, style="yellow") if flags else worded(trust)
 
 
 def blocks(picture: Picture) -> Iterator[Block]:
@@ -132,10 +137,10 @@ def blocks(picture: Picture) -> Iterator[Block]:
     rows: list[Cells] = [
         (ref.symbol, f"{number(ref.bid_px_e9, 2)}/{number(ref.ask_px_e9, 2)}",
          moved(ref.move_1m_e9, 2), number(ref.sigma_e9), aged(ref.age_ms, is_stale=ref.is_stale),
-         Text(" ".join(ref.flags), style="yellow"))
+         _state(ref.trust, " ".join(ref.flags)))
         for ref in picture.references
     ]  # fmt: skip
-    yield Block(("reference", "bid/ask", "1 min", "sigma", "age", "flags"), rows, 2, "binance")
+    yield Block(("reference", "bid/ask", "1 min", "sigma", "age", "state"), rows, 2, "binance")
     fills = sorted(picture.fills, key=lambda fill: fill.age_ms or 0)
     rows = [
         (fill.market, fill.outcome, fill.side, quote(fill.px_e9, fill.qty_e9),

@@ -37,6 +37,8 @@ class BookRow(Struct):
     age_ms: int | None = None
     is_stale: bool = True
     """Older than `PMCache` takes for fresh: a quiet market is, and may be sound all the same."""
+    trust: str = "NEVER_SEEN"
+    """How far it may be trusted, by the policy of the strategy."""
     flags: list[str] = field(default_factory=list)
     move_1m_e9: int | None = None
     """How far the mid of the first token moved in the last minute."""
@@ -67,6 +69,8 @@ class ReferenceRow(Struct):
     age_ms: int | None = None
     is_stale: bool = True
     """Older than `BNCache` takes for fresh."""
+    trust: str = "NEVER_SEEN"
+    """How far it may be trusted, by the policy of the strategy."""
     flags: list[str] = field(default_factory=list)
     move_1m_e9: int | None = None
     """How far the mid moved in the last minute."""
@@ -84,7 +88,9 @@ class DepthRow(Struct):
     feed: str
     token: str
     trust: str
-    """How far it may be trusted under the policy fast15m."""
+    """How far it may be trusted."""
+    policy: str
+    """By which policy: that of the strategy."""
     is_ready: bool = False
     sequence: int | None = None
     update_count: int = 0

@@ -17,7 +17,7 @@ from cache.layout import E9
 from host.picture import Picture, PositionRow, QuoteRow, ServedRow
 
 NOTHING = "-"
-_GOOD = {"LIVE", "RUNNING", "QUOTING", "KEEP"}
+_GOOD = {"LIVE", "QUIET", "RUNNING", "QUOTING", "KEEP"}
 _BAD = {"WRITER_DEAD", "STALLED", "FAILED", "UNKNOWN", "ROLLED_BACK", "HIT_RATIO", "SLOWER"}
 
 
@@ -113,7 +113,7 @@ def book_tables(picture: Picture) -> Iterable[Table]:
     table = _table(
         "polymarket",
         "market", ">Up bid", ">Up ask", ">1 min", ">Down bid", ">Down ask", ">strike", ">twap",
-        ">ends in", ">age", ">version", "flags",
+        ">ends in", ">age", ">version", "trust", "flags",
     )  # fmt: skip
     for row in picture.books:
         _add(
@@ -129,11 +129,21 @@ def book_tables(picture: Picture) -> Iterable[Table]:
             NOTHING if row.ends_s is None else f"{row.ends_s:.0f} s",
             age(row.age_ms),
             str(row.version),
+            worded(row.trust),
             " ".join((*row.flags, *(f"{side} apart" for side in row.disagrees))),
         )
     yield table
     table = _table(
-        "binance", "symbol", ">bid", ">ask", ">1 min", ">sigma", ">age", ">version", "flags"
+        "binance",
+        "symbol",
+        ">bid",
+        ">ask",
+        ">1 min",
+        ">sigma",
+        ">age",
+        ">version",
+        "trust",
+        "flags",
     )
     for ref in picture.references:
         _add(
@@ -145,6 +155,7 @@ def book_tables(picture: Picture) -> Iterable[Table]:
             number(ref.sigma_e9, 4),
             aged(ref.age_ms, is_stale=ref.is_stale),
             str(ref.version),
+            worded(ref.trust),
             " ".join(ref.flags),
         )
     yield table

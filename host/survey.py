@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 from cache import segment as segments
 from cache.bn_cache import BNCache
 from cache.board import Miss, Snapshot
-from cache.book_access import judge
 from cache.book_store import BookStore
 from cache.errors import PenstockError
-from cache.gate import FAST15M
+from cache.gate import Witness
 from cache.instruments import Directory
 from cache.layout import Flag, OrderState, Outcome, ProcessPhase, Provenance, Reason, Side, word_of
 from cache.liveness import Liveness
@@ -39,6 +38,7 @@ from host.picture import (
     ReferenceRow,
 )
 from host.roles import SUPERVISOR_ROLE
+from host.trust import Judge
 from host.venue_clock import behind_ns
 
 if TYPE_CHECKING:
@@ -63,19 +63,27 @@ SURVEY_NS = 1_000_000_000
 class Survey:
     """Looks at a namespace again and again; it stays attached to what has not been replaced."""
 
-    def __init__(self, namespace: str, *, clock: Callable[[], int] = monotonic_ns) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        judge: Judge | None = None,
+        *,
+        clock: Callable[[], int] = monotonic_ns,
+    ) -> None:
+        """Judge books as `judge` does: `Judge.of` makes one of a configuration."""
         self.namespace = namespace
+        self._judge = judge or Judge()
         self._clock = clock
         self._segments: dict[str, ReaderSegment] = {}
         self._directories: dict[str, Directory] = {}
         self._stores: dict[str, BookStore] = {}
-        self._now_ns = 0
+        self._now_ns = self._wall_ns = 0
         self._names: dict[int, tuple[str, str]] = {}
         """Tag of a market, token or symbol: its slug and its outcome."""
 
     def take(self, now_ns: int, wall_ns: int) -> Picture:
         """Read everything once."""
-        self._now_ns = now_ns
+        self._now_ns, self._wall_ns = now_ns, wall_ns
         errors = self._attach()
         self._read_names()
         told = self._supervised()  # Of one that has no segment yet, or never made one, too.
@@ -198,6 +206,7 @@ class Survey:
                 row.age_ms = cache.get_age_ms(now_ns // NS_PER_MS)
                 row.is_stale = cache.is_stale(now_ns // NS_PER_MS)
                 row.move_1m_e9 = _moved(cache.mids(MIDS_READ), now_ns)
+                row.trust = self._trust(role, "pair_bbo", pair.pair_slot, pair.tag)
                 if top is not None:
                     _fill_book(row, top)
                 settled = settlements.read(pair.pair_slot, pair.tag)
@@ -220,6 +229,7 @@ class Survey:
                 row.age_ms = cache.get_age_ms(now_ns // NS_PER_MS)
                 row.is_stale = cache.is_stale(now_ns // NS_PER_MS)
                 row.move_1m_e9 = _moved(cache.mids(MIDS_READ), venue_ns)
+                row.trust = self._trust(role, "bbo", slot, tag)
                 if top is not None:
                     row.bid_px_e9, row.bid_qty_e9 = top.best_bid_px_e9, top.best_bid_qty_e9
                     row.ask_px_e9, row.ask_qty_e9 = top.best_ask_px_e9, top.best_ask_qty_e9
@@ -227,21 +237,30 @@ class Survey:
                 yield row
 
     def _depths(self) -> Iterator[DepthRow]:
-        """Judge by a clock read after the book: what came meanwhile is not of the future."""
         for role, store in self._stores.items():
             for token in store.tokens():
                 sight = store.look(token)
                 if sight is None:
                     continue
-                now_ns = self._clock()
-                book, trust = judge(sight, FAST15M, now_ns, store.witness(now_ns))
-                row = DepthRow(feed=role, token=token, trust=trust.name)
+                now_ns, witness = self._witness(role)
+                book, trust = self._judge.depth(role, sight, now_ns, witness)
+                row = DepthRow(role, token, trust.name, self._judge.policy(role).name)
                 row.is_ready = store.is_ready(token)
                 row.sequence, row.update_count = store.sequence(token), store.update_count(token)
                 if book is not None:
                     row.age_ms = _age_ms(now_ns, book.recv_ns)
                     row.bid_count, row.ask_count = book.bid_count, book.ask_count
                 yield row
+
+    def _trust(self, role: str, board: str, slot: int, tag: int) -> str:
+        read = self._segments[role].board(board).read(slot, tag)
+        return self._judge.top(role, read, *self._witness(role)).name
+
+    def _witness(self, role: str) -> tuple[int, Witness]:
+        """The clock, read after the books: what came meanwhile is not of the future."""
+        found, now_ns = self._segments[role], self._clock()
+        wall_ns = self._wall_ns + now_ns - self._now_ns
+        return now_ns, self._judge.witness(found, now_ns, wall_ns, _liveness(found, now_ns))
 
     def _latest_ns(self) -> int:
         """How late what is found may be: no record of the future is new."""

@@ -24,6 +24,7 @@ from host.roles import SUPERVISOR_ROLE
 from host.settings import Config
 from host.show import status_line
 from host.survey import Survey
+from host.trust import Judge
 
 PAGE_NS = NS_PER_S
 LINES_SHOWN = 6
@@ -35,7 +36,7 @@ class PlainView:
     log_dir: Path | None = None
 
     def __init__(self, config: Config, *, json: bool = False) -> None:
-        self._survey = Survey(config.host.namespace)
+        self._survey = Survey(config.host.namespace, Judge.of(config))
         self._json = json
         self._interval_ns = int(config.supervisor.status_interval_s * NS_PER_S)
         self._due_ns = 0
@@ -95,7 +96,7 @@ class LiveView:
         self._tail = _Tail(self.log_dir / f"{SUPERVISOR_ROLE}.log")
         self._previous: TextIO | None = log.SINK.stream
         log.SINK.stream = self._tail  # type: ignore[assignment]
-        self._survey = Survey(config.host.namespace)
+        self._survey = Survey(config.host.namespace, Judge.of(config))
         self._due_ns = 0
         self._live = Live(Text("starting"), console=Console(), auto_refresh=False)
         self._live.start()

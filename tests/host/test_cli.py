@@ -5,6 +5,7 @@ import pytest
 from cache.segment import WriterSegment
 from host import cli
 from host.clock import monotonic_ns
+from tests.cache.book_world import FeedWorld
 
 
 @pytest.fixture(autouse=True)
@@ -225,3 +226,19 @@ def test_sim_and_bench_become_their_own_command_line(monkeypatch):
     cli.main(["sim", "--bad"])
     cli.main(["bench", "--json"])
     assert started == [["-m", "sim", "--bad"], ["-m", "bench", "--json"]]
+
+
+@pytest.mark.parametrize("words", [["status"], ["top", "--count", "1"]], ids=" ".join)
+def test_depth_is_judged_by_the_policies_of_the_configuration(
+    namespace, monkeypatch, capsys, words
+):
+    worlds = [FeedWorld(namespace), FeedWorld(namespace, "polymarket", ("1", "2"))]
+    monkeypatch.setenv("PENSTOCK_STRATEGY_BOOK_POLICY", "latency_arb")
+    monkeypatch.setenv("PENSTOCK_STRATEGY_REFERENCE_POLICY", "long")
+    cli.main([*words, "--json"])
+    rows = json.loads(capsys.readouterr().out)["depths"]
+    assert {(row["feed"], row["policy"]) for row in rows} == {
+        ("feed.polymarket.0", "latency_arb"), ("feed.binance.0", "long"),
+    }  # fmt: skip
+    for world in worlds:
+        world.segment.close(remove=True)

@@ -1,5 +1,6 @@
 import io
 import itertools
+import re
 
 import msgspec
 import pytest
@@ -57,8 +58,8 @@ def test_hit_rates_are_on_a_small_page_too(picture):
         ServedRow("executor.paper", 99, {}, 1.0, (0,) * 8, 10, 10),
     ]
     text = "\n".join(lines_of(picture, 24, 80))
-    assert "strategy.maker  99.00 %   to 10 ms  to 250 ms" in text
-    assert "executor.paper  100.00 %" in text
+    assert re.search(r"strategy.maker +99 +99.00 % +to 10 ms +to 250 ms", text)
+    assert re.search(r"executor.paper +99 +100.00 %", text)
 
 
 def test_no_page_has_more_lines_than_its_window_or_longer_ones(picture):
@@ -92,6 +93,12 @@ def test_a_name_too_long_for_the_window_loses_its_middle(picture):
     assert first.split()[0].endswith("00")
     assert second.split()[0].endswith("01")
     assert first.endswith("SUSPECT RESYNC")
+
+
+def test_a_book_without_flags_says_how_far_it_may_be_trusted(picture):
+    picture.books[0].flags, picture.books[0].trust = [], "QUIET"
+    row = next(line for line in lines_of(picture, 24, 80) if "QUOTING" in line)
+    assert row.endswith("QUIET")
 
 
 def test_markets_that_are_quoted_come_first_and_a_quote_without_a_book_is_shown(picture):

@@ -133,3 +133,11 @@ def test_an_expired_quote_is_no_quote_and_the_dead_are_named(filled):
     assert "no quote: QUOTING" in line
     assert "live 0/5" in line
     assert "feed.binance.0=STALLED" in line
+
+
+def test_how_far_a_book_and_a_reference_may_be_trusted_stands_beside_them(filled):
+    picture = Survey(filled, clock=lambda: NOW_NS).take(NOW_NS, WALL_NS)
+    picture.books[0].trust, picture.references[0].trust = "QUIET", "GAP"
+    lines = text_of(picture).splitlines()
+    assert any("btc-up-1" in line and "QUIET" in line for line in lines)
+    assert any("BTCUSDT" in line and "GAP" in line for line in lines)

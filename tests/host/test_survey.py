@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cache.bn_cache import BNCacheWriter, bn_boards
+from cache.book_access import policy_of_ms
 from cache.layout import (
     BBO,
     HEADER_AT,
@@ -30,6 +31,7 @@ from host.dump import board_rows, render, segment_rows
 from host.page import WindowPage
 from host.show import screen, status_line
 from host.survey import FILLS_SHOWN, NAMES_KEPT, Survey, check
+from host.trust import Judge
 from tests.cache.book_world import NOW as DEPTH_NS
 from tests.cache.book_world import FeedWorld
 from tests.system.damage import damages, spoil, spoil_word, stray_words
@@ -401,3 +403,25 @@ def test_depth_that_came_after_the_survey_began_is_judged_by_a_later_clock(names
     assert (found.trust, found.age_ms) == ("LIVE", 7)
     assert Survey(namespace, clock=lambda: early_ns).take(early_ns, 0).depths[0].trust != "LIVE"
     world.segment.close(remove=True)
+
+
+def test_a_market_and_a_reference_say_how_far_they_may_be_trusted(filled):
+    strict = policy_of_ms(300)
+    for judge, later_ms, market, reference in (
+        (Judge(), 0, "SUSPECT", "LIVE"),
+        (Judge(), 400, "SUSPECT", "LIVE"),
+        (Judge(book=strict), 400, "STALE", "LIVE"),
+        (Judge(reference=strict), 400, "SUSPECT", "STALE"),
+        (Judge(), 9_000, "STALLED", "STALLED"),
+    ):
+        now_ns = NOW_NS + later_ms * 1_000_000
+        picture = Survey(filled, judge, clock=lambda at=now_ns: at).take(now_ns, WALL_NS)
+        assert picture.books[0].trust == market, later_ms
+        assert picture.references[0].trust == reference, later_ms
+
+
+def test_a_book_that_came_after_the_survey_began_is_judged_by_a_later_clock(filled):
+    early_ns = NOW_NS - 20_000_000
+    picture = Survey(filled, clock=lambda: NOW_NS).take(early_ns, WALL_NS)
+    assert picture.references[0].trust == "LIVE"
+    assert Survey(filled, clock=lambda: early_ns).take(early_ns, 0).references[0].trust == "STALE"

@@ -1,9 +1,12 @@
 import json
 import sys
 
+from msgspec.structs import replace
+
 from host import log
 from host.config import load
 from host.view import LiveView, PlainView, open_view
+from tests.cache.book_world import FeedWorld
 
 NOW_NS = 5_000_000_000_000
 
@@ -40,6 +43,18 @@ def test_programs_get_json(filled, tmp_path, capsys):
     view.show(NOW_NS - 5_000_000_000)
     view.show(NOW_NS)
     assert json.loads(capsys.readouterr().out)["books"][0]["market"] == "btc-up-1"
+
+
+def test_depth_is_judged_by_the_policies_of_the_configuration(namespace, tmp_path, capsys):
+    world = FeedWorld(namespace)
+    config = config_of(namespace, tmp_path)
+    config = replace(config, strategy=replace(config.strategy, reference_policy="long"))
+    view = open_view(config, "json")
+    view.show(NOW_NS - 5_000_000_000)
+    view.show(NOW_NS)
+    rows = json.loads(capsys.readouterr().out)["depths"]
+    assert [row["policy"] for row in rows] == ["long", "long"]
+    world.segment.close(remove=True)
 
 
 def test_on_a_terminal_there_is_a_page_and_the_logs_go_to_files(filled, tmp_path, capsys):
