@@ -50,6 +50,7 @@ STILL_NS = 20_000_000
 
 # Looked up once: a member of an enum costs as much as half a counter.
 CHANGES_APPLIED = Counter.feeds_changes_applied
+DELTAS_APPLIED = Counter.cache_book_deltas_applied
 BBO_PUBLISHED = Counter.feeds_bbo_published
 WIRE_TO_SLOT = Histogram.wire_to_slot_ns
 VENUE_TO_WIRE = Histogram.venue_to_wire_ns
@@ -85,7 +86,7 @@ class MarketChannel:
         """When a change came last, of whichever market: whole books may be answers to us."""
         self._published: Pair | None = None
         self._published_count = 0
-        self._change_count = 0
+        self._change_count = self._delta_count = 0
         self._recorded_ns = 0  # when what was recorded last was read
         self._turn: list[Pair] = []
 
@@ -189,6 +190,10 @@ class MarketChannel:
     def _refuse(self, message: Message, cause: Cause, detail: str) -> bool:
         """Throw away an event of which part may have been applied."""
         tokens = tokens_of(message)
+        if message.event_type == "book":
+            self._counters.add(Counter.cache_book_snapshots_rejected)
+        if cause is Cause.CROSSED:
+            self._counters.add(Counter.cache_book_resets_crossed)
         self.on_rejection(Rejection(cause, detail, market=message.market, tokens=tokens))
         return False
 
@@ -211,6 +216,7 @@ class MarketChannel:
         except ValueError as fault:
             return self._refuse(message, Cause.OUT_OF_RANGE, str(fault)[:120])
         self._change_count += len(changes)
+        self._delta_count += 1
         self.flow_ns = recv_ns
         if is_published:
             self._published = pair
@@ -247,6 +253,7 @@ class MarketChannel:
         self._follow(pair, batch)
         if kind == "book":
             self._counters.add(Counter.feeds_books_applied)
+            self._counters.add(Counter.cache_book_snapshots_applied)
             if books is None:
                 self._settle(pair, recv_ns)
             else:
@@ -300,7 +307,8 @@ class MarketChannel:
         counters = self._counters
         if self._change_count:
             counters.add(CHANGES_APPLIED, self._change_count)
-            self._change_count = 0
+            counters.add(DELTAS_APPLIED, self._delta_count)
+            self._change_count = self._delta_count = 0
         if self._published_count:
             counters.add(BBO_PUBLISHED, self._published_count)
             self._published_count = 0
@@ -368,11 +376,13 @@ class MarketChannel:
         pair = self._turn.pop() if self._turn else None
         if pair is None or pair in self.held or now_ns - pair.recv_ns < STILL_NS:
             return
-        batch = pair.batch
+        batch, was_suspect = pair.batch, pair.is_suspect
         for verdict in pair.certify():
             if verdict is Verdict.MATCHED:
                 self._counters.add(Counter.feeds_hash_matched)
             elif verdict is Verdict.MISMATCHED:
                 self._counters.add(Counter.feeds_hash_mismatched)
                 log.warning("hash_mismatched", slug=pair.market.slug, slot=pair.slot)
+        if pair.is_suspect and not was_suspect:
+            self._counters.add(Counter.cache_book_gaps_seen)
         self._follow(pair, batch)

@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cache.board import Miss
+from cache.book_metrics import summarize
 from cache.counters import Counter, Histogram
 from cache.layout import Flag, tag_of
 from feeds.polymarket_wire import Level
@@ -280,9 +281,41 @@ def test_everything_is_counted_once(open_desk, make):
     assert grown == {
         Counter.feeds_changes_applied: 6, Counter.feeds_bbo_published: 1,
         Counter.feeds_batches_held: 1, Counter.feeds_batches_suspect: 1,
+        Counter.cache_book_deltas_applied: 3,
     }  # fmt: skip
     assert open_desk.channel.end_burst()
     assert open_desk.counted(Counter.feeds_bbo_published) - before[Counter.feeds_bbo_published] == 2
+
+
+def test_the_figures_of_the_book_store_are_those_of_its_books_too(desk, make):
+    def told():
+        found = summarize(desk.reader.counters)
+        return (
+            found.snapshots_applied, found.snapshot_rejects, found.deltas_applied,
+            found.sequence_gaps, found.crossed_book_resets,
+        )  # fmt: skip
+
+    desk.feed(make.both_books([("0.4", "10")], [("0.5", "20")]))
+    assert told() == (2, 0, 0, 0, 0)
+    desk.feed(make.both_changes("BUY", "0.45", "7", ("0.45", "0.5"), ms=1))
+    desk.feed(make.both_changes("BUY", "0.45", "x", ("0.45", "0.5"), ms=2))
+    assert told() == (2, 0, 1, 0, 0), "what was refused was not applied"
+    desk.feed(make.book(make.YES, [("0.4", "x")], [("0.5", "20")]))
+    assert told() == (2, 1, 1, 0, 0)
+    desk.feed(make.book(make.YES, [("0.6", "1")], [("0.5", "20")]))
+    assert told() == (2, 2, 1, 0, 1)
+
+
+def test_a_gap_is_a_loss_that_the_hashes_showed_and_counts_once(desk, make):
+    first, second = make.both_books([("0.4", "10")], [("0.5", "20")])
+    desk.feed([hashed(make, first), hashed(make, second)])
+    desk.channel.certify_next(desk.now_ns + 20_000_000)
+    levels = [[Level("0.1", "1"), Level("0.4", "10")], [Level("0.5", "20")]]
+    desk.pair.first.load(*levels, 10_000_000)
+    for gaps in (0, 1, 1):
+        desk.channel.certify_next(desk.now_ns + 20_000_000)
+        assert summarize(desk.reader.counters).sequence_gaps == gaps
+    assert desk.top.yes_flags == Flag.SUSPECT
 
 
 def test_the_time_from_wire_to_slot_is_recorded_once_a_read(open_desk, make):
