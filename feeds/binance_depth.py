@@ -4,7 +4,8 @@ It has a connection of its own, so no ticker waits behind a frame of a thousand 
 the venue's procedure for a local book: diffs wait until a snapshot of the REST side is there, the
 snapshot drops those it contains, the rest must follow it and each other (`cache/ladder.py`). What
 breaks the order, or comes of a lost frame, makes the book not ready and has a new snapshot asked
-for; so does a book that has lost too many levels to show them all. The snapshot is asked for beside
+for; so does a book that has lost too many levels to show them all, and one whose update id nothing
+that comes reaches. The snapshot is asked for beside
 the frames, at most once at a time for each symbol, and ever more rarely in vain: also where each
 one is of use and its book is reset at once again, for the venue bans who asks in a storm.
 
@@ -35,7 +36,7 @@ from feeds.binance_slot import SymbolSlot
 from feeds.binance_wire import Rejected, Reply, Shutdown, VenueError
 from feeds.dialing import backoff_s
 from feeds.session import Send, Session
-from host.clock import monotonic_ns
+from host.clock import NS_PER_MS, monotonic_ns
 from host.log import get_log
 from host.settings import BookStore as Settings
 
@@ -61,14 +62,16 @@ class _Symbol:
     """What is known of one symbol's stream."""
 
     __slots__ = (
-        "asked_count", "asked_ns", "frame_ns", "is_asking", "silence", "slot", "taken_ns",
-        "vain_count",
+        "asked_count", "asked_ns", "frame_ns", "is_asking", "late_ns", "silence", "slot",
+        "taken_ns", "vain_count",
     )  # fmt: skip
 
     def __init__(self, slot: SymbolSlot, hard_stale_ms: int) -> None:
         self.slot = slot
         self.silence = Silence(hard_stale_ms)
         self.frame_ns = 0
+        self.late_ns = 0
+        """Since when nothing but diffs older than its book came; 0 they do not."""
         self.is_asking = False
         self.asked_ns = 0
         self.taken_ns = 0
@@ -102,6 +105,7 @@ class DepthFeed:
         self.writer = BookStoreWriter(segment.board("depth"), segment.counters, depth_max=depth_max)
         self._ask = ask
         self._jitter = jitter
+        self._late_ns_max = settings.hard_stale_ms * NS_PER_MS
         self._symbols = {
             name: _Symbol(slot, settings.hard_stale_ms) for name, slot in slots.items()
         }
@@ -175,6 +179,8 @@ class DepthFeed:
     def on_disconnected(self, reason: str) -> None:
         self._send = None
         self._connected_ns = 0
+        for one in self._symbols.values():
+            one.late_ns = 0
         self._reset_all()
         self._mark_behind(is_behind=False)  # The backlog went with the connection.
 
@@ -186,7 +192,9 @@ class DepthFeed:
         outcome = self.writer.apply_delta(one.slot.slot, event.delta, stamp)
         if outcome is Outcome.OUTDATED:
             self._counters.add(Counter.feeds_updates_outdated)
+            self._on_outdated(one, recv_ns)
             return
+        one.late_ns = 0
         self._is_dirty = True
         if outcome in ANOMALIES:
             log.warning("depth_reset", symbol=event.symbol, cause=outcome.name)
@@ -194,6 +202,21 @@ class DepthFeed:
         is_thin = ladder.is_thin(THIN_COUNT) and recv_ns - one.asked_ns > THIN_NS
         if is_thin or not ladder.is_ready:
             self._want_snapshot(one)
+
+    def _on_outdated(self, one: _Symbol, recv_ns: int) -> None:
+        """Where all is older than the book for long, it is the book's update id that is wrong.
+
+        A damaged frame may name ids that the venue reaches in years, or its ids began anew.
+        """
+        one.late_ns = one.late_ns or recv_ns
+        if recv_ns - one.late_ns <= self._late_ns_max:
+            return
+        one.late_ns = 0
+        self._counters.add(Counter.feeds_sequence_reset)
+        log.warning("depth_reset", symbol=one.slot.symbol, cause="SEQUENCE")
+        self._reset(one)
+        self._is_dirty = True
+        self._want_snapshot(one)
 
     def _stamp(self, one: _Symbol, sequence: int, recv_ns: int, event_ns: int = 0) -> Stamp:
         """Say when; and with which top of book it may be combined: that of the same update id."""

@@ -197,6 +197,37 @@ def test_a_crossed_book_is_reset_and_rebuilt(world):
     assert world.is_ready()
 
 
+@pytest.mark.parametrize("far", [(11, 2**62), (2**62, 2**62 + 1)], ids=["joined", "apart"])
+def test_a_damaged_update_id_keeps_no_book_away_for_longer_than_the_hard_limit(world, far):
+    world.start()
+    world.diff(*far)
+    for number in range(11, 62):
+        world.now_ns += 10**8
+        world.diff(number, number)
+        assert world.counters[Counter.feeds_sequence_reset] == 0, "not before the hard limit"
+    world.now_ns += 10**8
+    world.diff(62, 62)
+    assert world.counters[Counter.feeds_sequence_reset] == 1
+    assert not world.is_ready()
+    world.rest(Whole(62, BIDS, ASKS))
+    assert world.is_ready()
+    assert world.read().venue_seq == 62
+    world.diff(63, 63)
+    assert world.read().venue_seq == 63
+
+
+def test_diffs_that_a_newer_snapshot_holds_already_are_no_reason_to_reset(world):
+    world.start(20)
+    for number in range(11, 21):
+        world.now_ns += 10**8
+        world.diff(number, number)
+    world.diff(21, 21)
+    world.now_ns += 6 * E9
+    world.diff(21, 21)
+    assert world.is_ready()
+    assert world.counters[Counter.feeds_sequence_reset] == 0
+
+
 def test_a_book_that_is_reset_again_and_again_is_asked_for_ever_more_rarely(world):
     world.start()
     for number in range(11, 31, 2):  # Every other diff crosses: the venue, or we, have gone mad.
