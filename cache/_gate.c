@@ -109,6 +109,12 @@ static long judge(const Snapshot *book, const Places *at, const Case *given)
     return is_quiet ? QUIET : LIVE;
 }
 
+/* Three such numbers may be added. (A record's recv is none unless it is at most `now`.) */
+static inline int is_sane(int64_t number)
+{
+    return number > -(INT64_MAX >> 2) && number < INT64_MAX >> 2;
+}
+
 static long number_at(PyObject *tuple, Py_ssize_t index)
 {
     return PyLong_AsLong(PyTuple_GET_ITEM(tuple, index));
@@ -135,12 +141,9 @@ static int take_apart(PyObject *policy, PyObject *witness)
     this.link = word_at(witness, 2);
     this.sibling = word_at(witness, 3);
     this.wall_offset = this.judges_lag ? number_at(witness, 4) : 0;
-    if (PyErr_Occurred())
+    if (PyErr_Occurred() || this.liveness < 0 || this.liveness >= LIVENESS_COUNT
+        || !is_sane(this.wall_offset) || !is_sane(this.lag_max))
         return -1;
-    if (this.liveness < 0 || this.liveness >= LIVENESS_COUNT) {
-        PyErr_Format(PyExc_KeyError, "%ld", this.liveness);
-        return -1;
-    }
     last = this;
     Py_XSETREF(last_policy, Py_NewRef(policy));
     Py_XSETREF(last_witness, Py_NewRef(witness));
@@ -158,16 +161,23 @@ static int is_for_twin(PyObject *const *args, Py_ssize_t given, PyObject *names)
         || PyTuple_GET_SIZE(args[3]) != 5;
 }
 
+/* Numbers that fit no word of ours, and what is none: the twin judges by them, or complains. */
+static PyObject *ask_twin(PyObject *const *args, Py_ssize_t given, PyObject *names)
+{
+    PyErr_Clear();
+    return PyObject_Vectorcall(pure_gate, args, given, names);
+}
+
 static PyObject *gate(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given,
                       PyObject *names)
 {
     if (is_for_twin(args, given, names))
-        return PyObject_Vectorcall(pure_gate, args, given, names);
+        return ask_twin(args, given, names);
     if ((args[1] != last_policy || args[3] != last_witness) && take_apart(args[1], args[3]) < 0)
-        return NULL;
-    last.now = PyLong_AsLong(args[2]);
-    if (last.now == -1 && PyErr_Occurred())
-        return NULL;
+        return ask_twin(args, given, names);
+    last.now = PyLong_CheckExact(args[2]) ? PyLong_AsLong(args[2]) : -1;
+    if (last.now == -1 || !is_sane(last.now))
+        return ask_twin(args, given, names);
     const Snapshot *book = (Snapshot *)args[0];
     long trust = trust_of_writer[last.liveness];
     if (trust > STALLED) {

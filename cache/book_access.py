@@ -45,8 +45,12 @@ def policy_of_ms(max_stale_ms: int, name: str = "default") -> Policy:
 
 
 def policy_named(name: str, default_max_stale_ms: int) -> Policy:
-    """The policy of a name; "default" is that of the settings. Raises KeyError."""
-    return policy_of_ms(default_max_stale_ms) if name == "default" else POLICIES[name]
+    """The policy of a name; "default" is that of the settings. Raises ValueError."""
+    if name == "default":
+        return policy_of_ms(default_max_stale_ms)
+    if name not in POLICIES:
+        raise ValueError(f"policy is {name!r:.60}: write default, {', '.join(POLICIES)}")
+    return POLICIES[name]
 
 
 def latency_arb(max_stale_ms: int = LATENCY_ARB_MS[1]) -> Policy:
@@ -76,6 +80,10 @@ class BookAccess:
         `wall_offset_ns` is wall clock minus CLOCK_MONOTONIC; None where the venue's times are not
         to be judged (a replay).
         """
+        if type(default) is not Policy:
+            raise TypeError(f"default is {default!r:.60}: it must be a Policy")
+        if wall_offset_ns is not None and type(wall_offset_ns) is not int:
+            raise TypeError(f"wall_offset_ns is {wall_offset_ns!r:.60}: it must be int, or None")
         self.store = store
         self.metrics = metrics if metrics is not None else BookMetrics()
         self.default = default
@@ -88,8 +96,14 @@ class BookAccess:
         """Give the depth of a token if it may be quoted on, else None: skip this tick.
 
         `policy` None is the default one. What was published after `now_ns` was read is no book
-        from the future: the clock is read again then.
+        from the future: the clock is read again then. Raises TypeError for what is no question.
         """
+        if type(token) is not str:
+            raise TypeError(f"token is {token!r:.60}: it must be the venue's id, as text")
+        if type(now_ns) is not int:
+            raise TypeError(f"now_ns is {now_ns!r:.60}: it must be a whole number of nanoseconds")
+        if policy is not None and type(policy) is not Policy:
+            raise TypeError(f"policy is {policy!r:.60}: it must be a Policy, or None")
         sight = self.store.look(token) if self.is_enabled else None
         if sight is None:
             self.metrics.judged(Trust.NOT_SUBSCRIBED, 0)

@@ -13,15 +13,19 @@ equal, and never 0. How far a book may be trusted is not judged here (`cache/boo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import NoneType
 from typing import Final, NamedTuple
 
 from cache.board import BoardReader, BoardWriter, ChangeScan, Miss, Snapshot
 from cache.book_metrics import BookMetrics, Counts
+from cache.counters import Counter
+from cache.errors import UpdateRefused
 from cache.gate import Witness
 from cache.instruments import Directory
 from cache.ladder import ANOMALIES, LEVELS_MAX, Delta, Ladder, Level, Outcome, Whole
 from cache.layout import DEPTH_LEVELS, HEADER_AT, Flag, Proof, State, tag_of
 from cache.liveness import STALE_NS, Liveness
+from cache.refusals import WHOLE_MAX, check_whole_number, shown
 from cache.segment import ReaderSegment
 
 _NO_BID: Final = int(Flag.NO_BID)
@@ -38,6 +42,7 @@ _EPOCH, _INCARNATION, _STATE, _HEARTBEAT, _LINK = (
     HEADER_AT[name] >> 3 for name in ("epoch", "incarnation", "state", "heartbeat_ns", "link_ns")
 )
 _TOPS: Final = ("pair_bbo", "bbo")
+WORD_MAX: Final = 2**64 - 1
 
 
 class Stamp(NamedTuple):
@@ -74,6 +79,8 @@ class BookStoreWriter:
         levels_max: int = LEVELS_MAX,
     ) -> None:
         """Publish up to `depth_max` levels a side; `levels_max` are kept to follow the book."""
+        check_whole_number("depth_max", depth_max)
+        check_whole_number("levels_max", levels_max)
         if not 1 <= depth_max <= DEPTH_LEVELS or levels_max < depth_max:
             raise ValueError(
                 f"depth_max is {depth_max}: it must be 1 to {DEPTH_LEVELS}, "
@@ -87,6 +94,9 @@ class BookStoreWriter:
 
     def open(self, slot: int, tag: int, generation: int) -> None:
         """Say whose a slot is. Its book is to come: until then a reader finds none, or WARMUP."""
+        check_whole_number("slot", slot)
+        check_whole_number("tag", tag, most=WORD_MAX)
+        check_whole_number("generation", generation, most=2**32 - 1)
         self._board.assign(slot, tag, generation)
         self._books[slot] = _Book(self._levels_max)
 
@@ -100,11 +110,15 @@ class BookStoreWriter:
 
     def set_tick(self, slot: int, tick_e9: int) -> None:
         """Take a tick size; it goes out with the next record."""
+        check_whole_number("tick_e9", tick_e9)
         self._books[slot].tick_e9 = tick_e9
 
     def apply_snapshot(self, slot: int, whole: Whole, stamp: Stamp) -> Outcome:
-        """Replace a book at once, or say why not; an anomaly leaves it not ready."""
-        book = self._books[slot]
+        """Replace a book at once, or say why not; an anomaly leaves it not ready.
+
+        What is no snapshot at all raises UpdateRefused, and changes nothing.
+        """
+        book = self._book(slot, stamp, whole, Whole)
         was_ready, count = book.ladder.is_ready, book.ladder.update_count
         outcome = book.ladder.apply_snapshot(whole, stamp.recv_ns)
         self.metrics.built(outcome, is_snapshot=True)
@@ -115,8 +129,11 @@ class BookStoreWriter:
         return outcome
 
     def apply_delta(self, slot: int, delta: Delta, stamp: Stamp) -> Outcome:
-        """Apply a delta, keep it for the snapshot, or say why not; an anomaly: not ready."""
-        book = self._books[slot]
+        """Apply a delta, keep it for the snapshot, or say why not; an anomaly: not ready.
+
+        What is no delta at all raises UpdateRefused, and changes nothing.
+        """
+        book = self._book(slot, stamp, delta, Delta)
         was_ready = book.ladder.is_ready
         outcome = book.ladder.apply_delta(delta, stamp.recv_ns)
         self.metrics.built(outcome, is_snapshot=False)
@@ -129,16 +146,40 @@ class BookStoreWriter:
 
         Whether a backlog is being read is another matter, and stays as it was.
         """
-        book = self._books[slot]
+        book = self._book(slot, stamp)
         book.ladder.reset()
         self._publish(slot, book, stamp, _NONE)
 
     def mark_behind(self, slot: int, stamp: Stamp, *, is_behind: bool) -> None:
         """A backlog is being read, so the book may be old; or (False) it has been read."""
-        book = self._books[slot]
+        book = self._book(slot, stamp)
         if book.is_behind != is_behind:
             book.is_behind = is_behind
             self._publish(slot, book, stamp, book.proof)
+
+    def _book(
+        self,
+        slot: int,
+        stamp: Stamp,
+        update: Whole | Delta | None = None,
+        kind: type[Whole | Delta | None] = NoneType,
+    ) -> _Book:
+        """Find the book that an update is for. Raises UpdateRefused, counted, by what is wrong.
+
+        A number of the venue's that is out of range is the ladder's business: an anomaly.
+        """
+        try:
+            if type(slot) is not int or slot not in self._books:
+                raise UpdateRefused(f"slot is {shown(slot)}: open it first")
+            if type(stamp) is not Stamp:
+                raise UpdateRefused(f"stamp is {shown(stamp)}: it must be a Stamp")
+            for name, value in zip(stamp._fields, stamp, strict=True):
+                check_whole_number(name, value, most=WORD_MAX if name == "batch" else WHOLE_MAX)
+            _check_update(update, kind)
+        except UpdateRefused:
+            self.metrics.counts.add(Counter.cache_updates_refused)
+            raise
+        return self._books[slot]
 
     def _publish(self, slot: int, book: _Book, stamp: Stamp, proof: int) -> None:
         ladder = book.ladder
@@ -155,6 +196,27 @@ class BookStoreWriter:
                 len(bids), len(asks), book.tick_e9, *_flat(bids), *_flat(asks),
             ),
         )  # fmt: skip
+
+
+def _check_update(update: Whole | Delta | None, kind: type[Whole | Delta | None]) -> None:
+    """Let pass an update of this kind, as far as its numbers are numbers. Raises UpdateRefused."""
+    if type(update) is not kind:
+        raise UpdateRefused(f"update is {shown(update)}: it must be a {kind.__name__}")
+    for name, value in zip(update._fields, update, strict=True) if update is not None else ():
+        if name in ("bids", "asks"):
+            _check_levels(name, value)
+        else:
+            check_whole_number(name, value, least=-WHOLE_MAX)
+
+
+def _check_levels(name: str, levels: object) -> None:
+    if not isinstance(levels, Sequence):
+        raise UpdateRefused(f"{name} is {shown(levels)}: it must be a list of levels")
+    for level in levels:
+        if type(level) is not tuple or len(level) != 2:
+            raise UpdateRefused(f"{name} has {shown(level)}: a level is (price, size)")
+        if type(level[0]) is not int or type(level[1]) is not int:
+            raise UpdateRefused(f"{name} has {shown(level)}: both are whole numbers, in 1e-9")
 
 
 def _flat(levels: Sequence[Level]) -> tuple[int, ...]:

@@ -109,7 +109,36 @@ _STALLED = int(Trust.STALLED)
 def pure_gate(
     book: Snapshot | Miss | None, policy: Policy, now_ns: int, witness: Witness
 ) -> tuple[Snapshot | None, Trust]:
-    """Judge a top of book (`Bbo` or `PairBbo`); None stands for an instrument nobody listed."""
+    """Judge a top of book (`Bbo` or `PairBbo`); None stands for an instrument nobody listed.
+
+    Raises TypeError, which says what of it is no question.
+    """
+    if type(now_ns) is not int:
+        raise TypeError(f"now_ns is {now_ns!r:.60}: it must be a whole number of nanoseconds")
+    try:
+        return _gated(book, policy, now_ns, witness)
+    except (TypeError, AttributeError, KeyError):
+        raise TypeError(_fault_of(book, policy, witness)) from None
+
+
+def _fault_of(book: object, policy: object, witness: object) -> str:
+    """Say what of a question is none."""
+    if not isinstance(policy, Policy) or not all(_is_number(bound) for bound in policy[1:]):
+        return f"policy is {policy!r:.200}: it must be a Policy of whole numbers"
+    words = witness[1:] if isinstance(witness, Witness) else ("none",)
+    is_known = isinstance(witness, Witness) and witness.liveness in _OF_WRITER
+    if not is_known or not all(word is None or _is_number(word) for word in words):
+        return f"witness is {witness!r:.200}: it must be a Witness, its liveness one of Liveness"
+    return f"book is {book!r:.60}: it must be a record of a top of book, a Miss or None"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def _gated(
+    book: Snapshot | Miss | None, policy: Policy, now_ns: int, witness: Witness
+) -> tuple[Snapshot | None, Trust]:
     if book is None:
         return None, Trust.NOT_SUBSCRIBED
     writer = _OF_WRITER[witness.liveness]

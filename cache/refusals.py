@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from cache.errors import UpdateRefused
 
+WHOLE_MAX = 2**63 - 1
+"""Times, ids and numbers of every record fit below it."""
+
 
 def shown(value: object) -> str:
     """A value as a message shows it, whatever it is and however long."""
@@ -22,3 +25,10 @@ def check_text(name: str, text: object, most: int) -> None:
         raise UpdateRefused(f"{name} is {type(text).__name__}: it must be text")
     if not text or not text.isascii() or not text.isprintable() or len(text) > most:
         raise UpdateRefused(f"{name} is {shown(text)}: it must be 1 to {most} ASCII characters")
+
+
+def check_whole_number(name: str, value: object, *, least: int = 0, most: int = WHOLE_MAX) -> None:
+    """Let pass what a field of eight bytes can hold as it is. Raises UpdateRefused."""
+    if type(value) is not int or not least <= value <= most:
+        said = f"{name} is {shown(value)}"
+        raise UpdateRefused(f"{said}: it must be a whole number, {least} to {most}")

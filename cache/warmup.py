@@ -25,6 +25,11 @@ class Warmup:
     """The warmup of one session."""
 
     def __init__(self, *, timeout_ns: int, min_ready_fraction: float) -> None:
+        if type(timeout_ns) is not int or isinstance(min_ready_fraction, str | bytes | None):
+            said = (
+                f"timeout_ns is {timeout_ns!r:.60}, min_ready_fraction {min_ready_fraction!r:.60}"
+            )
+            raise TypeError(f"{said}: write a whole number and a share")
         if timeout_ns < 0:
             raise ValueError(f"timeout_ns is {timeout_ns}: a timeout is not negative")
         if not 0.0 <= min_ready_fraction <= 1.0:

@@ -149,7 +149,7 @@ def test_a_policy_goes_by_its_name_and_the_default_by_its_threshold():
         assert policy_named(policy.name, 700) is policy
     assert policy_named("default", 700) == policy_of_ms(700)
     assert policy_named("default", 1_500)[1:] == FAST15M[1:]
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="policy is"):
         policy_named("slow", 700)
 
 
@@ -322,3 +322,53 @@ def test_without_any_depth_there_is_none(pm):
     pm.publish_top()
     store = pm.store()
     assert depth_of(store.look(UP), FAST15M, NOW, store.witness(NOW)) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"token": 5}, "token is 5: it must be the venue's id, as text"),
+        ({"token": ["x"]}, "token is .'x'.: it must be"),
+        ({"token": None}, "token is None"),
+        ({"policy": "fast15m"}, "policy is 'fast15m': it must be a Policy"),
+        ({"policy": ("fast15m", 1, 2, 3)}, "policy is .'fast15m'"),
+        ({"policy": FAST15M._replace(evidence_ns_max="x")}, "policy is Policy"),
+        ({"now_ns": "now"}, "now_ns is 'now': it must be a whole number"),
+        ({"now_ns": None}, "now_ns is None"),
+        ({"now_ns": float(NOW)}, "now_ns is 1"),
+        ({"now_ns": True}, "now_ns is True"),
+    ],
+    ids=str,
+)
+def test_what_is_no_question_is_refused_by_its_name_and_counted_nowhere(pm, changed, said):
+    live(pm)
+    access = BookAccess(pm.store(), wall_offset_ns=0)
+    asked = {"token": UP, "policy": None, "now_ns": NOW} | changed
+    with pytest.raises(TypeError, match=said):
+        access.get_book(**asked)
+    summary = access.metrics.summary()
+    assert summary.cache_hits == summary.cache_misses == 0
+    assert access.get_book(UP, None, NOW)[1] is Trust.LIVE
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [({"default": "fast15m"}, "default is 'fast15m'"), ({"wall_offset_ns": 0.5}, "wall_offset_ns")],
+    ids=str,
+)
+def test_an_access_that_cannot_judge_is_not_made(pm, told, said):
+    with pytest.raises(TypeError, match=said):
+        BookAccess(pm.store(), **told)
+
+
+def test_a_policy_of_no_known_name_is_refused_by_it():
+    with pytest.raises(ValueError, match="policy is 'fast': write default, latency_arb, fast15m"):
+        policy_named("fast", 1_500)
+
+
+@pytest.mark.parametrize("now_ns", [-(2**70), -1, 0, 2**63, 2**70])
+def test_a_clock_that_cannot_be_serves_nothing(pm, now_ns):
+    live(pm)
+    book, trust = BookAccess(pm.store()).get_book(UP, None, now_ns)
+    assert book is None
+    assert not trust.is_quotable

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from cache.bells import make_waiter
 from cache.board import Miss
-from cache.book_store import BookStore, BookStoreWriter, asks_of, bids_of
-from cache.errors import SegmentMissing
+from cache.book_store import BookStore, BookStoreWriter, Stamp, asks_of, bids_of
+from cache.counters import Counter
+from cache.errors import SegmentMissing, UpdateRefused
 from cache.ladder import Delta, Outcome, Whole
 from cache.layout import INSTRUMENT, Flag, Proof
 from cache.liveness import Liveness
@@ -363,3 +364,72 @@ def test_whatever_happens_a_reader_sees_the_writers_book_or_that_there_is_none(e
             assert bids_of(book) == ladder.bids(20)
             assert asks_of(book) == ladder.asks(20)
         world.segment.close(remove=True)
+
+
+# --- what is no update ---------------------------------------------------------------------------
+
+GOOD_WHOLE, GOOD_DELTA, GOOD_STAMP = Whole(20, BIDS, ASKS), Delta(11, 12, (), ()), Stamp(NOW, NOW)
+BEYOND = 2**64
+
+
+@pytest.mark.parametrize(
+    ("slot", "update", "stamp", "said"),
+    [
+        (9, GOOD_WHOLE, GOOD_STAMP, "slot is 9: open it first"),
+        ("0", GOOD_WHOLE, GOOD_STAMP, "slot is '0'"),
+        (0, None, GOOD_STAMP, "update is None: it must be a"),
+        (0, GOOD_WHOLE._replace(sequence=11.5), GOOD_STAMP, "sequence is 11.5: it must be a whole"),
+        (0, GOOD_WHOLE._replace(sequence=BEYOND), GOOD_STAMP, "sequence is 18446744073709551616"),
+        (0, GOOD_WHOLE._replace(bids=None), GOOD_STAMP, "bids is None"),
+        (0, GOOD_WHOLE._replace(bids=[(99.5, 1)]), GOOD_STAMP, r"bids has \(99.5, 1\): both are"),
+        (0, GOOD_WHOLE._replace(asks=[(102, "1")]), GOOD_STAMP, "asks has .102, '1'.: both are"),
+        (0, GOOD_WHOLE._replace(asks=[(102,)]), GOOD_STAMP, r"asks has \(102,\): a level is"),
+        (0, GOOD_WHOLE._replace(asks=[5]), GOOD_STAMP, "asks has 5: a level is"),
+        (0, GOOD_DELTA._replace(first="11"), GOOD_STAMP, "first is '11'"),
+        (0, GOOD_DELTA._replace(last=BEYOND), GOOD_STAMP, "last is 18446744073709551616"),
+        (0, GOOD_DELTA._replace(bids=[(99, True)]), GOOD_STAMP, r"bids has \(99, True\)"),
+        (0, GOOD_WHOLE, None, "stamp is None: it must be a Stamp"),
+        (0, GOOD_WHOLE, GOOD_STAMP._replace(recv_ns=-1), "recv_ns is -1"),
+        (0, GOOD_DELTA, GOOD_STAMP._replace(publish_ns=1.5), "publish_ns is 1.5"),
+        (0, GOOD_DELTA, GOOD_STAMP._replace(batch=BEYOND), "batch is 18446744073709551616"),
+    ],
+)  # fmt: skip
+def test_what_is_no_update_is_refused_named_counted_and_changes_nothing(
+    world, slot, update, stamp, said
+):
+    snapshot(world)
+    ladder, metrics = world.writer.ladder(0), world.writer.metrics.counts
+    apply = world.writer.apply_delta if type(update) is Delta else world.writer.apply_snapshot
+
+    def state():
+        counted = {counter: metrics[counter] for counter in Counter}
+        counted.pop(Counter.cache_updates_refused)
+        held = (ladder.is_ready, ladder.sequence, ladder.bids(9), ladder.asks(9))
+        return held, world.depth.last(0).version, counted
+
+    before = state()
+    with pytest.raises(UpdateRefused, match=said):
+        apply(slot, update, stamp)
+    assert state() == before
+    assert metrics[Counter.cache_updates_refused] == 1
+
+
+@pytest.mark.parametrize("told", ["mark_not_ready", "mark_behind"])
+def test_a_mark_with_a_stamp_that_is_none_is_refused_and_changes_nothing(world, told):
+    snapshot(world)
+    more = {"is_behind": True} if told == "mark_behind" else {}
+    for slot, stamp, said in ((0, Stamp("x", NOW), "recv_ns is 'x'"), (9, GOOD_STAMP, "slot is 9")):
+        with pytest.raises(UpdateRefused, match=said):
+            getattr(world.writer, told)(slot, stamp, **more)
+    assert world.writer.ladder(0).is_ready
+    assert not world.writer.is_behind(0)
+
+
+def test_a_slot_or_a_tick_that_is_none_is_refused_by_its_name(world):
+    for arguments, said in (
+        (("x", 1, 0), "slot is 'x'"), ((0, 2**64, 0), "tag is 1844"), ((0, 1, -1), "generation is"),
+    ):  # fmt: skip
+        with pytest.raises(UpdateRefused, match=said):
+            world.writer.open(*arguments)
+    with pytest.raises(UpdateRefused, match=r"tick_e9 is 0\.01: it must be a whole number"):
+        world.writer.set_tick(0, 0.01)

@@ -259,15 +259,44 @@ def test_the_gate_refuses_what_is_no_question() -> None:
             gate(*arguments)
     with pytest.raises(TypeError):
         gate(book(), FAST15M, NOW, wrong=ALIVE)  # type: ignore[call-arg]
-    with pytest.raises((TypeError, AttributeError)):
-        gate(book(), FAST15M, NOW, (1, 2))  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
-        gate(book(), FAST15M, "now", ALIVE)  # type: ignore[arg-type]
-    with pytest.raises(KeyError):
-        gate(book(), FAST15M, NOW, ALIVE._replace(liveness=99))  # type: ignore[arg-type]
-    if gate is not pure_gate:
-        with pytest.raises(OverflowError):
-            gate(book(), FAST15M, 2**70, ALIVE)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"now_ns": "now"}, "now_ns is 'now': it must be a whole number"),
+        ({"now_ns": None}, "now_ns is None"),
+        ({"now_ns": float(NOW)}, "now_ns is 1"),
+        ({"now_ns": True}, "now_ns is True"),
+        ({"policy": "fast15m"}, "policy is 'fast15m': it must be a Policy"),
+        ({"policy": FAST15M._replace(evidence_ns_max="1")}, "policy is Policy"),
+        ({"witness": (1, 2)}, "witness is .1, 2.: it must be a Witness"),
+        ({"witness": ALIVE._replace(link_ns="x")}, "witness is Witness"),
+        ({"witness": ALIVE._replace(wall_offset_ns="x")}, "witness is Witness"),
+        ({"witness": ALIVE._replace(liveness=99)}, "its liveness one of Liveness"),
+        ({"book": 5}, "book is 5: it must be a record"),
+    ],
+    ids=str,
+)
+def test_the_gate_says_which_of_its_questions_parts_is_none(
+    changed: dict[str, Any], said: str
+) -> None:
+    asked: dict[str, Any] = {
+        "book": book(recv_ns=NOW - FAST15M.quiet_ns_max, venue_ts_ns=1), "policy": FAST15M,
+        "now_ns": NOW, "witness": ALIVE._replace(wall_offset_ns=0),
+    }  # fmt: skip
+    with pytest.raises(TypeError, match=said):
+        gate(*(asked | changed).values())
+
+
+def test_numbers_beyond_any_word_are_judged_and_not_refused() -> None:
+    for now_ns in (2**63 - 1, 2**63, 2**70, -(2**63) - 1, -(2**70), -1):
+        assert gate(book(), FAST15M, now_ns, ALIVE)[1] is Trust.STALE
+    for offset_ns in (2**62, 2**63 - 1, 2**63, 2**70):
+        assert judge(book(venue_ts_ns=1), wall_offset_ns=offset_ns) is Trust.STALE
+    for offset_ns in (-(2**63), -(2**70)):
+        assert judge(book(venue_ts_ns=1), wall_offset_ns=offset_ns) is Trust.LIVE
+    assert gate(book(), FAST15M._replace(evidence_ns_max=2**70), NOW, ALIVE)[1] is Trust.LIVE
 
 
 def test_what_the_gate_holds_of_the_last_question_does_not_answer_the_next() -> None:

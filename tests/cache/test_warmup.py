@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -201,3 +203,11 @@ def test_whatever_is_listed_it_opens_once_and_disables_only_who_never_came(
             assert warmup.ready_count / warmup.token_count < fraction
             assert all(now_ns - since[token] < TIMEOUT for token in ready if token not in came)
     assert len(failed) == len(set(failed)) == len(warmup.disabled)
+
+
+@pytest.mark.parametrize(
+    ("timeout_ns", "fraction"), [("5", 0.8), (5.5, 0.8), (5, "0.8"), (5, None)]
+)
+def test_a_warmup_of_another_type_is_refused_by_name(timeout_ns: Any, fraction: Any) -> None:
+    with pytest.raises(TypeError, match=r"timeout_ns is .*, min_ready_fraction"):
+        Warmup(timeout_ns=timeout_ns, min_ready_fraction=fraction)
