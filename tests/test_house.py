@@ -226,6 +226,22 @@ def test_every_module_says_what_it_is_for_and_stays_small(path):
             assert size <= FUNCTION_LINES_MAX, f"{_name(path)}:{node.lineno} {node.name}: {size}"
 
 
+GATES = {"gate", "pure_gate", "serve", "judge", "depth_of", "BookAccess"}
+"""What turns a read into a book and its trust: all of it is `cache/gate.py`."""
+
+
+def test_strategy_executor_and_tools_judge_books_by_the_one_gate_and_in_one_place_each():
+    judging = {
+        _name(path)
+        for path in SOURCES
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.ImportFrom) and node.module in ("cache.gate", "cache.book_access")
+        if any(alias.name in GATES for alias in node.names)
+        if _name(path).split("/")[0] in ("strategy", "executor", "host", "feeds", "sim")
+    }
+    assert judging == {"strategy/views.py", "executor/inputs.py", "host/trust.py"}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=_name)
 def test_nothing_but_the_process_frame_catches_everything(path):
     for node in ast.walk(_tree(path)):

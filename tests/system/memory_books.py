@@ -1,8 +1,9 @@
-"""Two parts of the book store's suite, each a process of its own: who writes a book, who reads it.
+"""Parts of the book store's suite, each a process of its own: who writes a book, who reads it.
 
 `write` builds the book of one token from snapshots and deltas and breaks it all the time: gaps,
 crossed books, duplicates, numbers that cannot be, lost links. Every size of a book is its update
-number, so that a book of two moments convicts itself. `read` asks for it as a decision does.
+number, so that a book of two moments convicts itself. `read` asks for it as a decision does. `tell`
+moves a book on once for each line of its input.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import sys
 import time
 
+from cache.board import BoardWriter
 from cache.book_access import BookAccess
 from cache.book_store import BookStore, BookStoreWriter, Stamp, asks_of, bids_of
 from cache.counters import Counter
@@ -47,8 +49,8 @@ def levels(number: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     return bids, [(2_000 + at, number) for at in range(DEEP)]
 
 
-def write(namespace: str) -> None:
-    end = End()
+def opened(namespace: str) -> tuple[WriterSegment, BookStoreWriter, BoardWriter]:
+    """The segment of a feed with one token listed, which has no book yet; and its tops."""
     segment = WriterSegment.create(ROLE, BOARDS, namespace=namespace)
     tag = tag_of("books", TOKEN)
     board, top = segment.board("instruments"), segment.board("bbo")
@@ -61,6 +63,12 @@ def write(namespace: str) -> None:
     top.assign(0, tag, 0)
     segment.bump_epoch()
     segment.set_state(State.RUN)
+    return segment, writer, top
+
+
+def write(namespace: str) -> None:
+    end = End()
+    segment, writer, top = opened(namespace)
     rng = random.Random(segment.incarnation)
     print(json.dumps({"ready": segment.incarnation}), flush=True)
     number = time.monotonic_ns() // 100  # So that a successor's numbers are greater.
@@ -79,6 +87,16 @@ def write(namespace: str) -> None:
         segment.ring()
     counts = {counter.name: segment.counters[counter] for counter in Counter}
     print(json.dumps({"counts": counts}), flush=True)
+
+
+def tell(namespace: str) -> None:
+    """Publish one update for each line that is read, and ring."""
+    segment, writer, _ = opened(namespace)
+    writer.apply_snapshot(0, Whole(1, *levels(1)), Stamp(1, 1))
+    print(json.dumps({"ready": True}), flush=True)
+    for number, _line in enumerate(sys.stdin, 2):
+        writer.apply_delta(0, Delta(number, number, *levels(number)), Stamp(number, number))
+        segment.ring()
 
 
 def step(writer: BookStoreWriter, how: int, number: int, stamp: Stamp) -> None:
@@ -162,4 +180,4 @@ def read(namespace: str) -> None:
 
 
 if __name__ == "__main__":
-    {"write": write, "read": read}[sys.argv[1]](sys.argv[2])
+    {"write": write, "read": read, "tell": tell}[sys.argv[1]](sys.argv[2])

@@ -14,10 +14,14 @@ from typing import Any
 
 import pytest
 
+from cache.bells import make_waiter
+from cache.book_store import BookStore
 from tests.shm import own_namespace
+from tests.system.memory_books import ROLE, TOKEN
 
 ROOT = Path(__file__).resolve().parents[2]
 READERS = 2
+WAIT_NS = 20_000_000_000
 
 
 class Stage:
@@ -32,7 +36,7 @@ class Stage:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.system.memory_books", part, self.namespace],
             cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
-            stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         self.processes.append(process)
         assert "ready" in self.hear(process)
@@ -53,8 +57,9 @@ class Stage:
         for process in self.processes:
             process.kill()
             process.wait(10)
-            if process.stdout is not None:
-                process.stdout.close()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
 
 @pytest.fixture
@@ -110,3 +115,21 @@ def test_a_writer_that_is_stopped_serves_nobody_and_then_goes_on(stage: Stage) -
     assert said["faults"] == []
     assert said["trusts"]["STALLED"] > 0
     assert said["hits"] + said["misses"] == sum(said["trusts"].values())
+
+
+def test_who_waits_is_told_of_every_change_by_its_token_and_of_nothing_else(stage: Stage) -> None:
+    writer = stage.play("tell")
+    store = BookStore.attach(ROLE, namespace=stage.namespace)
+    waiter = make_waiter([store.segment])
+    assert store.changed() == [TOKEN]
+    for number in range(2, 202):
+        waiter.load()
+        assert store.changed() == []
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+        asked_ns = time.monotonic_ns()
+        waiter.wait(WAIT_NS)
+        assert time.monotonic_ns() - asked_ns < WAIT_NS, "it was the timeout that woke it"
+        assert store.changed() == [TOKEN]
+        assert store.sequence(TOKEN) == number
