@@ -1,10 +1,10 @@
 """From what was read to what a strategy sees: judged, put in its terms, frozen under the anchor.
 
-Every book is served here (`cache/book_access.py`): judged by the gate and counted. Here too lives
-what a run needs of the runs before it: the bases of the settlement sources, and when a market's
-inputs were last to be trusted. Neither is needed to go on after a restart: a basis is rebuilt from
-the points and samples that the feeds keep. The invariant: a view holds what was read in this run,
-or None.
+Every book is served here (`cache/book_access.py`): judged by the gate and, until its window is
+over, counted. Here too lives what a run needs of the runs before it: the bases of the settlement
+sources, and when a market's inputs were last to be trusted. Neither is needed to go on after a
+restart: a basis is rebuilt from the points and samples that the feeds keep. The invariant: a view
+holds what was read in this run, or None.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cache.board import Miss, Snapshot
 from cache.book_access import depth_of, serve
 from cache.book_metrics import BookMetrics
 from cache.book_store import Sight
-from cache.gate import Witness
+from cache.gate import Witness, gate
 from cache.instruments import Pair
 from cache.layout import Provenance, Reason, SettlementType, word_of
 from strategy.basis import Bases, MarketBasis
@@ -221,9 +221,13 @@ class ViewBuilder:
         anchor: RunAnchor,
         witness: Witness,
     ) -> BookView:
-        now_ns = anchor.now_ns
+        now_ns, window = anchor.now_ns, memory.market.window
         policy = self._params.book_policy
-        book, trust = serve(sight.book, policy, now_ns, witness=witness, metrics=self._metrics)
+        if window is not None and anchor.wall_ns >= window.end_ns:
+            # What is over is shown, and was not asked for to trade on it: neither hit nor miss.
+            book, trust = gate(sight.book, policy, now_ns, witness)
+        else:
+            book, trust = serve(sight.book, policy, now_ns, witness=witness, metrics=self._metrics)
         is_quotable = trust.is_quotable
         if is_quotable and reference is not None and reference.trust.is_quotable:
             memory.trusted_ns = now_ns

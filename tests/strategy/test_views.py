@@ -332,3 +332,20 @@ def test_every_book_that_is_judged_is_counted_by_what_became_of_it(world: Any, e
     summary = eye.metrics.summary()
     assert (summary.cache_hits, summary.cache_misses_not_ready) == (2, 1)
     assert summary.cache_misses_stale == 1
+
+
+def test_the_book_of_a_window_that_is_over_is_judged_and_counts_as_neither_hit_nor_miss(
+    world: Any, eye: Eye
+) -> None:
+    end_ns = world.start_ns + 300 * NS
+    for wall_ns, hits in ((end_ns - 1, 2), (end_ns, 3)):  # The reference is asked for each time.
+        book = eye.see(wall_ns=wall_ns, mode=RunMode.REPLAY).book
+        assert book is not None
+        assert book.trust is Trust.LIVE
+        assert eye.metrics.summary().cache_hits == hits
+    world.book(flags=Flag.RESOLVED)
+    book = eye.see(wall_ns=end_ns, mode=RunMode.REPLAY).book
+    assert book is not None
+    assert book.trust is Trust.RESOLVED
+    summary = eye.metrics.summary()
+    assert (summary.cache_hits, summary.cache_misses) == (4, 0)
