@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bench.stack import Stack
+from bench.stack import ROOT, Stack
 from cache.counters import Counter
 from cache.layout import OrderState, Reason
 from cache.segment import roles
@@ -127,3 +130,51 @@ def test_a_run_from_recordings_shows_books_and_says_that_there_is_no_strike() ->
         PENSTOCK_SIM_MODE="replay", PENSTOCK_SIM_RECORDINGS=f'["{market}", "{spot}"]'
     ) as pipeline:
         pipeline.wait(lambda: pipeline.shows(book), timeout_s=120)
+
+
+@pytest.fixture
+def two_coins() -> Iterator[Pipeline]:
+    """A pipeline on a venue with the markets of two coins."""
+    coins, symbols = '["btc-updown-5m", "eth-updown-5m"]', '["BTCUSDT", "ETHUSDT"]'
+    pipeline = Pipeline(
+        PENSTOCK_SIM_EMBEDDED="false", PENSTOCK_FEEDS_POLYMARKET_FAMILIES=coins,
+        PENSTOCK_STRATEGY_FAMILIES=coins, PENSTOCK_FEEDS_BINANCE_SYMBOLS=symbols,
+    )  # fmt: skip
+    words = [sys.executable, "-m", "tests.system.two_coins", pipeline.port]
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(words, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as venue:
+        try:
+            assert venue.stdout is not None
+            assert venue.stdout.readline() == b"ready\n"
+            with pipeline:
+                yield pipeline
+        finally:
+            venue.kill()
+
+
+def test_markets_of_two_coins_are_quoted_side_by_side_and_again_after_a_kill(
+    two_coins: Pipeline,
+) -> None:
+    def quoted(since_ns: int = 0) -> set[str]:
+        """The coins of which a wish stands that was published since."""
+        fresh = {
+            wish.tag for wish in two_coins.board("strategy.maker", "quotes")
+            if wish.reason == Reason.QUOTING and wish.publish_ns > since_ns
+        }  # fmt: skip
+        listed = two_coins.board("feed.polymarket.0", "instruments")
+        return {one.slug.partition("-")[0] for one in listed if one.pair_tag in fresh}
+
+    two_coins.wait(lambda: quoted() == {"btc", "eth"})
+    pid = two_coins.pids()["feed.polymarket.0"]
+    os.kill(pid, signal.SIGKILL)
+    two_coins.wait(lambda: two_coins.pids().get("feed.polymarket.0", pid) != pid)
+    born_ns = time.monotonic_ns()
+    two_coins.wait(lambda: quoted(born_ns) == {"btc", "eth"})
+    strategy = two_coins.segment("strategy.maker")
+    assert strategy is not None
+    assert strategy.counters[Counter.strategy_tokens_disabled] == 0
+    picture = Survey(two_coins.namespace).take(time.monotonic_ns(), time.time_ns())
+    bids = {row.symbol: row.bid_px_e9 or 0 for row in picture.references}
+    assert bids["BTCUSDT"] > 2 * bids["ETHUSDT"] > 0
+    strikes = {row.market[:3]: row.strike_e9 for row in picture.books if row.strike_e9}
+    assert strikes["btc"] > 2 * strikes["eth"], "each market has the strike of its own coin"
