@@ -67,6 +67,8 @@ class Directory:
         self._scan = self._board.changed()
         self._incarnation = 0
         self._by_slot: dict[int, Snapshot] = {}
+        self._busy: set[int] = set()
+        """Slots whose listing could not be read yet: they changed, and are told as such once."""
         self._pair_slot_count = _pair_slot_count(segment)
         self.unreadable: dict[int, int] = {}
         """Slots whose listing cannot be, and its version."""
@@ -81,14 +83,18 @@ class Directory:
         """
         changed = self._scan.slots()
         incarnation = self._segment.incarnation
-        if not changed and incarnation == self._incarnation:
+        if not changed and not self._busy and incarnation == self._incarnation:
             return False
         self._incarnation = incarnation
         old = [slot for slot, held in self._by_slot.items() if held.incarnation != incarnation]
-        if not changed and not old:
+        wanted = {*changed, *old, *self._busy}
+        if not wanted:
             return False
-        for slot in {*changed, *old}:
+        self._busy.clear()
+        for slot in wanted:
             found = self._board.read(slot, 0)
+            if found is Miss.BUSY:
+                self._busy.add(slot)
             self._by_slot.pop(slot, None)
             self.unreadable.pop(slot, None)
             if isinstance(found, Miss) or found.incarnation != incarnation or not found.id:

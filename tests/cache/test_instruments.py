@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from cache.board import Miss
 from cache.instruments import Directory, generation_for, listing
 from cache.layout import INSTRUMENT, PAIR_BBO, SETTLEMENT, BoardSpec, tag_of
 from cache.segment import ReaderSegment, WriterSegment
@@ -61,6 +62,26 @@ def test_a_slot_given_to_another_market_forgets_the_first(namespace):
     new = list_pair(writer, 2, "22", generation=1)
     directory.refresh()
     assert set(directory.pairs) == {new} != {old}
+    writer.close()
+
+
+def test_a_listing_that_could_not_be_read_is_read_the_next_time(namespace):
+    writer = WriterSegment.create("feed.x", BOARDS, namespace=namespace)
+    directory = Directory(ReaderSegment.attach("feed.x", namespace=namespace))
+    pair = list_pair(writer, 2, "11")
+    board = directory._board
+
+    class Outrun:
+        def read(self, slot, tag):
+            return Miss.BUSY if slot == 2 else board.read(slot, tag)
+
+    directory._board = Outrun()
+    directory.refresh()
+    assert pair not in directory.pairs
+    directory._board = board
+    assert directory.refresh()
+    assert pair in directory.pairs
+    assert not directory.refresh()
     writer.close()
 
 
