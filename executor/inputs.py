@@ -94,6 +94,7 @@ def market_of(pair: Pair) -> Market | None:
         fee_exponent=first.fee_exponent,
         rebate_rate_e9=first.rebate_rate_e9,
         taker_delay_ns=first.taker_delay_ns,
+        slug=first.slug,
     )
 
 

@@ -60,6 +60,12 @@ class Market:
     fee_exponent: int
     rebate_rate_e9: int
     taker_delay_ns: int
+    slug: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people call it; its tag where nobody said."""
+        return self.slug or f"{self.tag:#x}"
 
     @classmethod
     def unlisted(cls, tag: int) -> Market:

@@ -237,7 +237,13 @@ class Executor:
             self._boards.publish_position(desk, monotonic_ns())
             if fill is not None:
                 desk.fill_seen_ns = monotonic_ns()
-                LOG.info("filled", side=fill.side.name, px=fill.px_e9 / E9, qty=fill.qty_e9 / E9)
+                LOG.info(
+                    "filled",
+                    market=desk.market.name,
+                    side=fill.side.name,
+                    px=fill.px_e9 / E9,
+                    qty=fill.qty_e9 / E9,
+                )
             self._publish_orders()
         late = self._gateway.late_count
         if late:
@@ -276,6 +282,7 @@ class Executor:
                 self._boards.publish_position(desk, monotonic_ns())
                 LOG.info(
                     "settled",
+                    market=desk.market.name,
                     outcome=desk.outcome.name,
                     yes=held[0] / E9,
                     no=held[1] / E9,

@@ -89,6 +89,7 @@ def test_a_market_is_read_out_of_the_directory(make, market):
         tag=tag_of("polymarket", "a"),
         yes_tag=tag_of("polymarket", "a0"),
         no_tag=tag_of("polymarket", "a1"),
+        slug="a",
     )
 
 

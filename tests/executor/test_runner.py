@@ -368,6 +368,18 @@ def test_a_known_outcome_ends_trading_at_once_not_a_cancel_later(bench):
     assert bench.states() == ["CANCELLED"] * 2
 
 
+def test_what_is_told_of_fills_and_payouts_names_the_market(bench, said):
+    bench.settle_in()
+    bench.world.show_trade(Side.SELL, 50, 10)
+    bench.turn(60)
+    bench.world.show_outcome(Outcome.YES)
+    for _ in range(3):
+        bench.turn(100)
+    told = said()
+    assert "executor.filled market=a side=BUY" in told
+    assert "executor.settled market=a outcome=YES" in told
+
+
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_what_is_held_of_a_market_that_is_gone_is_paid_out_while_its_outcome_stands(
     bench, is_killed
