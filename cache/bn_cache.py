@@ -33,13 +33,16 @@ from cache.layout import (
     Known,
     tag_of,
 )
-from cache.refusals import check_text
+from cache.refusals import check_slot, check_text, shown
 from cache.segment import ReaderSegment, WriterSegment
+from cache.snapshot_store import RollingMids
 from cache.snapshots import NS_PER_MS, Aged, BNSnapshot, MarketSnapshotMeta
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from cache.snapshot_store import Run
 
 ROLE: Final = "feed.binance.0"
 STALE_MS: Final = 1_000
@@ -89,8 +92,8 @@ class BNCache(Aged[BNSnapshot]):
         self._tag = tag_of("binance", symbol)
         self._clock = clock
         boards = segment.places()
-        self._samples = segment.board("samples") if "samples" in boards else None
-        self._run: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        samples = segment.board("samples") if "samples" in boards else None
+        self._samples = RollingMids(samples, slot, self._tag, take=_take_mids)
         tops, features = segment.board("bbo"), segment.board("features")
         self._words = tops.memory.cast("Q")
         self._version, self._read = tops.version, tops.read
@@ -163,24 +166,18 @@ class BNCache(Aged[BNSnapshot]):
                 return top, features
         return top, None
 
-    def mids(self, count: int = MIDS_MAX) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def mids(self, count: int = MIDS_MAX) -> Run:
         """The last `count` mids, oldest first: the seconds they stand for (wall clock, ns), 1e-9.
 
-        Taken on whole seconds, of tops that were to be trusted. Memory is copied once.
+        Taken on whole seconds, of tops that were to be trusted. Memory is copied once, and the
+        arrays cannot be written to.
         """
-        import numpy as np
+        return self._samples.last(count)
 
-        board = self._samples
-        empty = np.empty(0, np.int64)
-        if board is None:
-            return empty, empty
-        found = board.history(self._slot, min(count, board.cell_count - 2), self._tag)
-        if isinstance(found, Miss):  # BUSY: those of the last time.
-            times, mids = self._run or (empty, empty)
-            return times[-count:], mids[-count:]
-        whole = found[found["flags"] & _DISTRUST == 0]
-        self._run = whole["wall_ns"], whole["mid_px_e9"]
-        return self._run
+
+def _take_mids(found: NDArray[np.void]) -> Run:
+    is_whole = found["flags"] & _DISTRUST == 0
+    return found["wall_ns"][is_whole], found["mid_px_e9"][is_whole]
 
 
 def _combine(symbol: str, top: Snapshot, features: _Features, is_old: bool) -> BNSnapshot:
@@ -247,9 +244,13 @@ class BNCacheWriter:
     ) -> None:
         """`ignored` are keys of an answer that may be there besides: see `read_poll`.
 
-        Raises UpdateRefused for a symbol that no directory can hold.
+        Raises UpdateRefused for a symbol that no directory can hold, or a slot that is not there.
         """
         check_text("symbol", symbol, _SYMBOL_MAX)
+        names = ("bbo", "features", "instruments")
+        check_slot(slot, min(segment.board(name).slot_count for name in names))
+        if not isinstance(ignored, Set):
+            raise UpdateRefused(f"ignored is {shown(ignored)}: it must be a set of keys")
         self._segment = segment
         self._symbol = symbol
         self._slot = slot

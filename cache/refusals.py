@@ -16,7 +16,15 @@ def shown(value: object) -> str:
     """A value as a message shows it, whatever it is and however long."""
     if isinstance(value, int) and value.bit_length() > 200:
         return "a number of many digits"  # Which Python may refuse to write.
-    return repr(value)[:60]
+    if value is None or isinstance(value, str | int | float):
+        return repr(value)[:60]
+    return f"of type {type(value).__name__}"  # What is in it may be as long, or as deep.
+
+
+def check_slot(slot: object, count: int) -> None:
+    """Let pass the number of one of `count` slots. Raises UpdateRefused."""
+    if type(slot) is not int or not 0 <= slot < count:
+        raise UpdateRefused(f"slot is {shown(slot)}: it must be a whole number, 0 to {count - 1}")
 
 
 def check_text(name: str, text: object, most: int) -> None:

@@ -130,6 +130,7 @@ def test_what_the_service_does_not_know_is_none_and_not_0(world, cache):
         ({"symbol": "ETHUSDT"}, "symbol"),
         ({"extra": 1}, "extra"),
         ({"pricer__shock_z": "1"}, "pricer.shock_z"),
+        ({"symbol": [10**5000]}, "symbol"),
     ],
 )
 def test_what_is_wrong_is_refused_named_counted_and_changes_nothing(world, cache, changes, says):
@@ -183,6 +184,32 @@ def test_a_symbol_that_no_directory_can_hold_is_refused_and_changes_nothing(
     with pytest.raises(UpdateRefused, match=f"^{says}"):
         BNCacheWriter(world.segment, symbol)
     assert (cache.get_latest(), cache.segment.epoch) == (before, epoch)
+
+
+@pytest.mark.parametrize("slot", [1, -1, None, "0", True, 0.0])
+def test_a_slot_that_is_not_there_is_refused_and_changes_nothing(world, cache, slot):
+    world.writer.update_from_poll(RAW)
+    before, epoch = cache.get_latest(), cache.segment.epoch
+    with pytest.raises(UpdateRefused, match=r"^slot is .*: it must be a whole number, 0 to 0"):
+        BNCacheWriter(world.segment, "BTCUSDT", slot)
+    assert (cache.get_latest(), cache.segment.epoch) == (before, epoch)
+
+
+@pytest.mark.parametrize("short", ["instruments", "bbo", "features"])
+def test_a_slot_that_one_of_its_boards_does_not_have_is_refused(namespace, short):
+    sizes = zip(bn_boards(1), bn_boards(2), strict=True)
+    made = [one if one.name == short else two for one, two in sizes]
+    segment = WriterSegment.create(ROLE, made, namespace=namespace)
+    BNCacheWriter(segment, "BTCUSDT", 0)
+    with pytest.raises(UpdateRefused, match=r"^slot is 1: it must be a whole number, 0 to 0"):
+        BNCacheWriter(segment, "BTCUSDT", 1)
+    segment.close()
+
+
+@pytest.mark.parametrize("ignored", ["extra", None, ["extra"], 5])
+def test_what_is_no_set_of_keys_to_ignore_is_refused(world, ignored):
+    with pytest.raises(UpdateRefused, match=r"^ignored is .*: it must be a set of keys"):
+        BNCacheWriter(world.segment, "BTCUSDT", ignored=ignored)
 
 
 def test_a_number_of_numpys_is_what_it_says(world, cache):
@@ -412,7 +439,7 @@ def test_the_rolling_mids_are_arrays_of_whole_seconds_oldest_first(world, cache)
     assert (times.dtype, mids.dtype) == (np.int64, np.int64)
     with pytest.raises(BoardError, match="board samples: history of -1, must be 1 to 126"):
         cache.mids(-1)
-    cache._samples = Busy(cache._samples)
+    cache._samples._board = Busy(cache._samples._board)
     assert [found.tolist() for found in cache.mids()] == [times.tolist(), mids.tolist()]
     assert cache.mids(3)[0].tolist() == [197 * E9, 198 * E9, 199 * E9]
 

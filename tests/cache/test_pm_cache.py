@@ -193,6 +193,25 @@ def test_an_interval_of_mids_that_is_none_is_refused_before_anything(world, inte
         PMCacheWriter(world.segment, mids_interval_ms=interval_ms)
 
 
+@pytest.mark.parametrize("slot", [1, -1, None, "0", True, 0.0])
+def test_a_slot_that_is_not_there_is_refused_before_anything(world, cache, slot):
+    before, epoch = cache.get_latest(), cache.segment.epoch
+    with pytest.raises(UpdateRefused, match=r"^slot is .*: it must be a whole number, 0 to 0"):
+        PMCacheWriter(world.segment, slot)
+    assert (cache.get_latest(), cache.segment.epoch) == (before, epoch)
+
+
+@pytest.mark.parametrize("short", ["instruments", "pair_bbo", "mids"])
+def test_a_slot_that_one_of_its_boards_does_not_have_is_refused(namespace, short):
+    sizes = zip(pm_boards(1), pm_boards(2), strict=True)
+    made = [one if one.name == short else two for one, two in sizes]
+    segment = WriterSegment.create(ROLE, made, namespace=namespace)
+    PMCacheWriter(segment, 0)
+    with pytest.raises(UpdateRefused, match=r"^slot is 1: it must be a whole number, 0 to 0"):
+        PMCacheWriter(segment, 1)
+    segment.close()
+
+
 @pytest.mark.parametrize(
     ("ids", "says"),
     [
@@ -331,11 +350,11 @@ def test_mids_are_sampled_not_faster_than_the_interval_and_no_more_than_the_boar
     assert len(world.attach().mids()[0]) == 126
     assert len(world.cache.mids(count=10_000)[0]) == 126
     world.writer._mids_ns = 1_000 * MS
-    before = world.cache._mids.version(0)
+    before = world.cache._mids._board.version(0)
     for _ in range(10):
         world.now_ms += 99
         world.update()
-    assert world.cache._mids.version(0) == before
+    assert world.cache._mids._board.version(0) == before
 
 
 def test_a_mid_is_sampled_once_a_second_where_nothing_else_is_said(world, cache):
@@ -349,15 +368,31 @@ def test_mids_that_could_not_be_read_whole_are_those_of_the_last_time(world, cac
     world.now_ms += 1_000
     world.update()
     held = [found.tolist() for found in cache.mids()]
-    board = cache._mids
-    cache._mids = Busy(board)
+    board = cache._mids._board
+    cache._mids._board = Busy(board)
     world.now_ms += 1_000
     world.update()
     assert [found.tolist() for found in cache.mids()] == held
     assert [found.tolist() for found in cache.mids(1)] == [run[-1:] for run in held]
     fresh = world.attach()
-    fresh._mids = Busy(board)
+    fresh._mids._board = Busy(board)
     assert [found.size for found in fresh.mids()] == [0, 0]
+
+
+def test_what_is_done_to_the_mids_that_were_given_out_changes_none_that_are(world, cache):
+    for given_out in (cache.mids(), cache.mids()):
+        for array in given_out:
+            with pytest.raises(ValueError, match="read-only"):
+                array -= 1
+    held = [found.tolist() for found in cache.mids()]
+    cache._mids._board = Busy(cache._mids._board)
+    assert [found.tolist() for found in cache.mids()] == held
+
+
+@pytest.mark.parametrize("count", ["5", None, 1.5, True])
+def test_a_number_of_mids_that_is_no_number_is_refused(cache, count):
+    with pytest.raises(BoardError, match=r"^the number of mids is .*: it must be a whole number"):
+        cache.mids(count)
 
 
 class Busy:
@@ -392,13 +427,13 @@ def test_moments_without_a_mid_are_left_out_of_the_mids(world, cache):
 
 
 def test_a_feed_without_the_board_of_mids_has_none(world, cache):
-    cache._mids = None
+    cache._mids._board = None
     assert [found.size for found in cache.mids()] == [0, 0]
 
 
 def test_memory_is_copied_once_for_the_mids(world, cache, monkeypatch):
     copies = []
-    board = cache._mids
+    board = cache._mids._board
 
     class Counted:
         cell_count = board.cell_count
@@ -407,7 +442,7 @@ def test_memory_is_copied_once_for_the_mids(world, cache, monkeypatch):
             copies.append(args)
             return board.history(*args)
 
-    cache._mids = Counted()
+    cache._mids._board = Counted()
     cache.mids()
     assert copies == [(0, 126, tag_of("polymarket", MARKET))]
 
