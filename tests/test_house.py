@@ -68,6 +68,7 @@ PURE = (
     "feeds/subscriptions.py",
     "feeds/*_wire.py",
     "strategy/basis.py",
+    "strategy/frozen.py",
     "strategy/market_maker.py",
     "strategy/pricing.py",
     "strategy/quoting.py",
@@ -118,7 +119,7 @@ CLAIM = re.compile(r"\b[Pp]ure(ly)?[.:;,]")
 HARMLESS = {
     "__future__", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fnmatch",
     "functools", "hashlib", "heapq", "itertools", "json", "math", "msgspec", "numpy", "operator",
-    "orjson", "re", "statistics", "struct", "typing", "urllib.parse", "zlib",
+    "orjson", "re", "statistics", "struct", "types", "typing", "urllib.parse", "zlib",
 }  # fmt: skip
 # What a pure file may be handed, or names: types of the shared memory, units, the command line.
 TYPES = {
