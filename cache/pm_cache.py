@@ -96,7 +96,6 @@ class PMCache(Aged[PMBookSnapshot]):
     ) -> None:
         """`pair` is the market as a `Directory` of the segment lists it."""
         self.segment = segment
-        self.pair = pair
         self._clock = clock
         mids = segment.board("mids") if "mids" in segment.places() else None
         self._mids = RollingMids(mids, pair.pair_slot, pair.tag, take=_take_mids)

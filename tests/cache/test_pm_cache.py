@@ -94,6 +94,10 @@ def test_a_book_that_is_missing_is_none_and_never_a_default(world, cache):
 
 
 def test_an_empty_side_is_none_in_a_book_that_is_known(world, cache):
+    world.update(yes=(None, None, 48 * CENT, E9), no=(52 * CENT, E9, None, None))
+    snapshot, _ = cache.get_latest()
+    assert (snapshot.no_top.bid_px_e9, snapshot.no_top.bid_qty_e9) == (52 * CENT, E9)
+    assert (snapshot.no_top.ask_px_e9, snapshot.no_top.ask_qty_e9) == (None, None)
     world.update(yes=(None, None, 48 * CENT, E9), no=(None, None, None, None))
     snapshot, _ = cache.get_latest()
     assert (snapshot.yes_top.bid_px_e9, snapshot.yes_top.bid_qty_e9) == (None, None)
@@ -101,6 +105,18 @@ def test_an_empty_side_is_none_in_a_book_that_is_known(world, cache):
     assert snapshot.no_top is not None
     assert snapshot.yes_flags == Flag.NO_BID
     assert snapshot.no_flags == Flag.NO_BID | Flag.NO_ASK
+
+
+SIDES = [f"{token}_{side}_{what}_e9" for token in ("yes", "no") for side in ("bid", "ask")
+         for what in ("px", "qty")]  # fmt: skip
+
+
+@pytest.mark.parametrize("no", [None, (None, None, None, None)])
+def test_what_is_not_there_is_0_in_the_record_as_the_layout_says(world, cache, no):
+    world.update(yes=(None, None, 48 * CENT, E9), no=no)
+    found = cache.segment.board("pair_bbo").read(0, tag_of("polymarket", MARKET))
+    assert [getattr(found, name) for name in SIDES] == [0, 0, 48 * CENT, E9, 0, 0, 0, 0]
+    assert (found.venue_seq, found.proof, found.last_px_e9, found.tick_e9) == (0, 0, 0, 0)
 
 
 def record(world, **changes):
@@ -218,12 +234,30 @@ def test_a_slot_that_one_of_its_boards_does_not_have_is_refused(namespace, short
         (("0xab", "7", "7"), "no_token_id is '7', the same as yes_token_id"),
         (("7", "7", "8"), "yes_token_id is '7', the same as market_id"),
         (("7", "8", "7"), "no_token_id is '7', the same as market_id"),
+        (("0xab", "7" * 81, "8"), "yes_token_id is '777.*: it must be 1 to 80 ASCII"),
+        (("0xab", "7", "8" * 81), "no_token_id is '888.*: it must be 1 to 80 ASCII"),
+        (("0xab", 7, "8"), "yes_token_id is int: it must be text"),
+        (("0xab", "7", None), "no_token_id is NoneType: it must be text"),
     ],
 )
 def test_market_and_tokens_are_three(world, cache, ids, says):
     with pytest.raises(UpdateRefused, match=f"^{says}"):
         world.writer.update_from_ws(YES_BBO, NO_BBO, *ids)
     assert cache.get_seq() == 1
+
+
+def test_ids_as_long_as_the_directory_can_hold_are_taken(world):
+    ids = ("m" * 72, "y" * 80, "n" * 80)
+    assert world.writer.update_from_ws(YES_BBO, NO_BBO, *ids) == 1
+    snapshot, _ = PMCache.attach(ids[0], namespace=world.namespace).get_latest()
+    assert (snapshot.market_id, snapshot.yes_token_id, snapshot.no_token_id) == ids
+
+
+def test_every_update_may_be_a_mid(world):
+    writer = PMCacheWriter(world.segment, mids_interval_ms=0, clock=lambda: 5)
+    for _ in range(3):
+        writer.update_from_ws(YES_BBO, NO_BBO, MARKET, YES, NO)
+    assert len(world.attach().mids()[0]) == 3
 
 
 # --- age and staleness --------------------------------------------------------------------------
