@@ -322,6 +322,43 @@ def test_every_requirement_says_in_files_that_are_there_where_it_holds_and_what_
     for row in ROWS:
         assert len(row) == 3, row
         _, _, tested = row
-        assert tested == "-" or re.search(r"tests/\w+/\w+\.py|python -m bench ", tested), row
+        assert tested == "-" or re.search(r"tests/[\w/]+\.py|python -m bench ", tested), row
     named = set(re.findall(r"\b[a-z]+/[\w/-]+\.(?:py|c|md)\b", REQUIREMENTS))
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
+LINES_NOT_RUN = """
+import sys, types
+import pytest
+
+target, tests = sys.argv[1:]
+run = set()
+
+
+def trace(frame, event, arg):
+    if frame.f_code.co_filename != target:
+        return None
+    run.add(frame.f_lineno)
+    return trace
+
+
+def lines(code):
+    found = {line for _, _, line in code.co_lines() if line}
+    return found.union(*map(lines, (c for c in code.co_consts if isinstance(c, types.CodeType))))
+
+
+sys.settrace(trace)
+status = pytest.main(["-q", "-p", "no:cacheprovider", tests])
+sys.settrace(None)
+print(status.value, sorted(lines(compile(open(target).read(), target, "exec")) - run))
+"""
+
+
+def test_the_strategy_cache_has_the_tests_of_each_kind_and_they_run_every_line_of_it():
+    source, tests = "strategy/strategy_cache.py", "tests/strategy/test_strategy_cache.py"
+    kinds = (ROOT / tests).read_text().split("\n# --- ")[1:]
+    found = [kind.count("\ndef test_") for kind in kinds]
+    assert all(map(int.__ge__, found, (2, 3, 3, 3, 3, 3, 2, 1))), found
+    command = [sys.executable, "-c", LINES_NOT_RUN, str(ROOT / source), tests]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"

@@ -64,6 +64,25 @@ def test_a_service_may_not_know_the_time():
     assert read_poll(raw(wall_ts_ms=None), "BTCUSDT").wall_ts_ms is None
 
 
+@pytest.mark.parametrize(
+    ("ends", "beyond"),
+    [
+        ({"bbo_bid": 1e-9, "bbo_ask": 1_000_000_000}, {"bbo_ask": 1_000_000_001}),
+        ({"wall_ts_ms": 1}, {"wall_ts_ms": -1}),
+        ({"wall_ts_ms": 9_000_000_000_000}, {"wall_ts_ms": 9_000_000_000_001}),
+        ({"features__return_1m": 1}, {"features__return_1m": 1.000001}),
+        ({"features__return_1m": -1}, {"features__return_1m": -1.000001}),
+        ({"features__ewma_vol": 0}, {"features__ewma_vol": -1e-9}),
+        ({"pricer__shock_z": 10**6}, {"pricer__shock_z": 1_000_001}),
+        ({"pricer__shock_z": -(10**6)}, {"pricer__shock_z": -1_000_001}),
+    ],
+)
+def test_the_ends_of_a_range_are_in_it_and_what_lies_beyond_is_not(ends, beyond):
+    read_poll(raw(**ends), "BTCUSDT")
+    with pytest.raises(UpdateRefused, match=f"^{next(iter(beyond)).replace('__', '.')} is "):
+        read_poll(raw(**beyond), "BTCUSDT")
+
+
 NAN, INF = math.nan, math.inf
 REFUSED = [
     ({"wall_ts_ms": ...}, "wall_ts_ms is missing"),

@@ -246,6 +246,13 @@ def test_market_and_tokens_are_three(world, cache, ids, says):
     assert cache.get_seq() == 1
 
 
+def test_the_ends_of_a_range_are_in_it(world, cache):
+    ends = (1, 1, E9 - 1, (1 << 63) - 1)
+    world.update(yes=ends, no=ends)
+    top = cache.get_latest()[0].no_top
+    assert (top.bid_px_e9, top.bid_qty_e9, top.ask_px_e9, top.ask_qty_e9) == ends
+
+
 def test_ids_as_long_as_the_directory_can_hold_are_taken(world):
     ids = ("m" * 72, "y" * 80, "n" * 80)
     assert world.writer.update_from_ws(YES_BBO, NO_BBO, *ids) == 1
@@ -492,4 +499,22 @@ def test_a_reader_of_the_segment_finds_market_and_tokens_in_the_directory(world,
     listed = ReaderSegment.attach(ROLE, namespace=world.namespace).board("instruments")
     tokens = [listed.read(slot, 0) for slot in (0, 1)]
     assert [token.id for token in tokens] == [YES, NO]
-    assert {token.market_id for token in tokens} == {MARKET}
+    assert {(token.market_id, token.slug) for token in tokens} == {(MARKET, MARKET)}
+    assert [(token.outcome, token.outcome_index) for token in tokens] == [("Yes", 0), ("No", 1)]
+
+
+def test_each_market_has_a_slot_of_its_own(namespace):
+    segment = WriterSegment.create(ROLE, pm_boards(3), namespace=namespace)
+    writers = [PMCacheWriter(segment, slot) for slot in range(3)]
+    for number in (1, 2):
+        for slot, writer in enumerate(writers):
+            top = (number * CENT + slot, E9, 90 * CENT, E9)
+            assert writer.update_from_ws(top, top, f"m{slot}", f"y{slot}", f"n{slot}") == number
+    for slot in range(3):
+        cache = PMCache.attach(f"m{slot}", namespace=namespace)
+        snapshot, number = cache.get_latest()
+        ids = (snapshot.market_id, snapshot.yes_token_id, snapshot.no_token_id)
+        assert (ids, number) == ((f"m{slot}", f"y{slot}", f"n{slot}"), 2)
+        assert snapshot.yes_top.bid_px_e9 == 2 * CENT + slot
+        assert cache.mids()[1].tolist() == [(91 * CENT + slot) // 2]
+    segment.close()
