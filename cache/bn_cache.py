@@ -230,7 +230,8 @@ class BNCacheWriter:
 
     What the service says of the last minute and of the shock is carried as it says it; there is no
     volatility in what it says that could be quoted on, so there is none here. The shipped poller
-    (`python -m feeds binance` with `source = "poll"`) samples its own.
+    (`python -m feeds binance` with `source = "poll"`) samples its own. Nor is an answer doubted: one
+    that says the same again, or something odd, is as new and as good as any. Who asks judges that.
     """
 
     def __init__(
