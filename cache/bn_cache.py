@@ -14,7 +14,7 @@ gate quoting; `cache/gate.py` does, by the age of the evidence.
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
 from cache.bn_poll import Polled, read_poll
@@ -28,6 +28,7 @@ from cache.layout import (
     FEATURES,
     HEADER_AT,
     INSTRUMENT,
+    SAMPLE,
     BoardSpec,
     Flag,
     Known,
@@ -169,8 +170,8 @@ class BNCache(Aged[BNSnapshot]):
     def mids(self, count: int = MIDS_MAX) -> Run:
         """The last `count` mids, oldest first: the seconds they stand for (wall clock, ns), 1e-9.
 
-        Taken on whole seconds, of tops that were to be trusted. Memory is copied once, and the
-        arrays cannot be written to.
+        Taken on whole seconds, of tops that were to be trusted; by a `BNCacheWriter`, of the first
+        answer of each second. Memory is copied once, and the arrays cannot be written to.
         """
         return self._samples.last(count)
 
@@ -222,6 +223,7 @@ def bn_boards(symbol_slots: int = 1) -> tuple[BoardSpec, ...]:
         BoardSpec("instruments", INSTRUMENT, symbol_slots, 4),
         BoardSpec("bbo", BBO, symbol_slots, 8),
         BoardSpec("features", FEATURES, symbol_slots, 8),
+        BoardSpec("samples", SAMPLE, symbol_slots, 128),
     )
 
 
@@ -230,8 +232,8 @@ class BNCacheWriter:
 
     What the service says of the last minute and of the shock is carried as it says it; there is no
     volatility in what it says that could be quoted on, so there is none here. The shipped poller
-    (`python -m feeds binance` with `source = "poll"`) samples its own. Nor is an answer doubted: one
-    that says the same again, or something odd, is as new and as good as any. Who asks judges that.
+    (`python -m feeds binance` with `source = "poll"`) samples its own. Nor is an answer doubted:
+    one that says the same again, or something odd, is as new and as good as any.
     """
 
     def __init__(
@@ -242,13 +244,14 @@ class BNCacheWriter:
         *,
         ignored: Set[str] = frozenset(),
         clock: Callable[[], int] = monotonic_ns,
+        wall: Callable[[], int] = time_ns,
     ) -> None:
         """`ignored` are keys of an answer that may be there besides: see `read_poll`.
 
         Raises UpdateRefused for a symbol that no directory can hold, or a slot that is not there.
         """
         check_text("symbol", symbol, _SYMBOL_MAX)
-        names = ("bbo", "features", "instruments")
+        names = ("bbo", "features", "samples", "instruments")
         check_slot(slot, min(segment.board(name).slot_count for name in names))
         if not isinstance(ignored, Set):
             raise UpdateRefused(f"ignored is {shown(ignored)}: it must be a set of keys")
@@ -259,6 +262,9 @@ class BNCacheWriter:
         self._clock = clock
         self._tops = segment.board("bbo")
         self._features = segment.board("features")
+        self._samples = segment.board("samples")
+        self._wall = wall
+        self._second = 0
         self._batch = 0
         self._list()
 
@@ -267,7 +273,7 @@ class BNCacheWriter:
         generation = generation_for(self._tops, self._slot, tag)
         values = listing(id=self._symbol.encode(), recv_ns=now_ns, publish_ns=now_ns)
         instruments = self._segment.board("instruments")
-        for board in (instruments, self._tops, self._features):
+        for board in (instruments, self._tops, self._features, self._samples):
             board.assign(self._slot, tag, generation)
         instruments.publish(self._slot, values)
         self._segment.bump_epoch()
@@ -293,6 +299,13 @@ class BNCacheWriter:
                 polled.bid_px_e9, 0, polled.ask_px_e9, 0, 0, 0, 0, now_ns,
             ),
         )  # fmt: skip
+        second = self._wall() // E9
+        if second != self._second:
+            self._second = second
+            mid_e9 = (polled.bid_px_e9 + polled.ask_px_e9) // 2
+            self._samples.publish(
+                self._slot, (self._batch, 0, now_ns, now_ns, 0, 0, 0, mid_e9, second * E9)
+            )
         self._segment.set_link(now_ns)
         self._segment.ring()
         return seq
