@@ -34,7 +34,7 @@ from cache.layout import (
     Known,
     tag_of,
 )
-from cache.refusals import check_slot, check_text, shown
+from cache.refusals import check_text, check_whole_number, shown
 from cache.segment import ReaderSegment, WriterSegment
 from cache.snapshot_store import RollingMids
 from cache.snapshots import NS_PER_MS, Aged, BNSnapshot, MarketSnapshotMeta
@@ -252,7 +252,8 @@ class BNCacheWriter:
         """
         check_text("symbol", symbol, _SYMBOL_MAX)
         names = ("bbo", "features", "samples", "instruments")
-        check_slot(slot, min(segment.board(name).slot_count for name in names))
+        count = min(segment.board(name).slot_count for name in names)
+        check_whole_number("slot", slot, most=count - 1)
         if not isinstance(ignored, Set):
             raise UpdateRefused(f"ignored is {shown(ignored)}: it must be a set of keys")
         self._segment = segment

@@ -20,7 +20,7 @@ from cache.counters import Counter
 from cache.errors import SegmentMissing, UpdateRefused
 from cache.instruments import Directory, Pair, generation_for, listing
 from cache.layout import E9, INSTRUMENT, PAIR_BBO, BoardSpec, Flag, tag_of
-from cache.refusals import check_slot, check_text, shown
+from cache.refusals import check_text, check_whole_number, shown
 from cache.segment import ReaderSegment, WriterSegment
 from cache.snapshot_store import RollingMids, SnapshotStore, SnapshotStoreWriter
 from cache.snapshots import (
@@ -169,7 +169,8 @@ class PMCacheWriter:
         """
         boards = (segment.board(name) for name in ("pair_bbo", "mids", "instruments"))
         tops, mids, instruments = boards
-        check_slot(slot, min(tops.slot_count, mids.slot_count, instruments.slot_count // 2))
+        count = min(tops.slot_count, mids.slot_count, instruments.slot_count // 2)
+        check_whole_number("slot", slot, most=count - 1)
         if type(mids_interval_ms) is not int or mids_interval_ms < 0:
             said = shown(mids_interval_ms)
             raise UpdateRefused(f"mids_interval_ms is {said}: it must be an int, 0 or more")

@@ -22,12 +22,6 @@ def shown(value: object) -> str:
         return f"of type {type(value).__name__}"
 
 
-def check_slot(slot: object, count: int) -> None:
-    """Let pass the number of one of `count` slots. Raises UpdateRefused."""
-    if type(slot) is not int or not 0 <= slot < count:
-        raise UpdateRefused(f"slot is {shown(slot)}: it must be a whole number, 0 to {count - 1}")
-
-
 def check_text(name: str, text: object, most: int) -> None:
     """Let pass what a field of `most` bytes can hold as it is. Raises UpdateRefused."""
     if not isinstance(text, str):

@@ -1,7 +1,7 @@
 import pytest
 
 from cache.errors import UpdateRefused
-from cache.refusals import check_slot, check_text, shown
+from cache.refusals import check_text, check_whole_number, shown
 
 DEEP: list[object] = []
 for _ in range(100_000):
@@ -54,8 +54,9 @@ def test_what_it_cannot_hold_is_refused_by_its_name(text, says):
     ("slot", "said"),
     [(3, "3"), (-1, "-1"), (True, "True"), (1.0, "1.0"), ("0", "'0'"), (None, "None")],
 )
-def test_a_slot_that_is_not_there_is_refused(slot, said):
+def test_a_number_that_is_none_or_beyond_is_refused_by_its_name(slot, said):
     for there in (0, 1, 2):
-        check_slot(there, 3)
+        check_whole_number("slot", there, most=2)
+    check_whole_number("tag", 2**63 - 1)
     with pytest.raises(UpdateRefused, match=f"^slot is {said}: it must be a whole number, 0 to 2"):
-        check_slot(slot, 3)
+        check_whole_number("slot", slot, most=2)
