@@ -14,7 +14,7 @@ gate quoting; `cache/gate.py` does, by the age of the evidence.
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
 from cache.bn_poll import Polled, read_poll
@@ -28,18 +28,22 @@ from cache.layout import (
     FEATURES,
     HEADER_AT,
     INSTRUMENT,
+    SAMPLE,
     BoardSpec,
     Flag,
     Known,
     tag_of,
 )
-from cache.refusals import check_text
+from cache.refusals import check_text, check_whole_number, shown
 from cache.segment import ReaderSegment, WriterSegment
+from cache.snapshot_store import RollingMids
 from cache.snapshots import NS_PER_MS, Aged, BNSnapshot, MarketSnapshotMeta
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from cache.snapshot_store import Run
 
 ROLE: Final = "feed.binance.0"
 STALE_MS: Final = 1_000
@@ -89,8 +93,8 @@ class BNCache(Aged[BNSnapshot]):
         self._tag = tag_of("binance", symbol)
         self._clock = clock
         boards = segment.places()
-        self._samples = segment.board("samples") if "samples" in boards else None
-        self._run: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        samples = segment.board("samples") if "samples" in boards else None
+        self._samples = RollingMids(samples, slot, self._tag, take=_take_mids)
         tops, features = segment.board("bbo"), segment.board("features")
         self._words = tops.memory.cast("Q")
         self._version, self._read = tops.version, tops.read
@@ -163,24 +167,18 @@ class BNCache(Aged[BNSnapshot]):
                 return top, features
         return top, None
 
-    def mids(self, count: int = MIDS_MAX) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def mids(self, count: int = MIDS_MAX) -> Run:
         """The last `count` mids, oldest first: the seconds they stand for (wall clock, ns), 1e-9.
 
-        Taken on whole seconds, of tops that were to be trusted. Memory is copied once.
+        Taken on whole seconds, of tops that were to be trusted; by a `BNCacheWriter`, of the first
+        answer of each second. Memory is copied once, and the arrays cannot be written to.
         """
-        import numpy as np
+        return self._samples.last(count)
 
-        board = self._samples
-        empty = np.empty(0, np.int64)
-        if board is None:
-            return empty, empty
-        found = board.history(self._slot, min(count, board.cell_count - 2), self._tag)
-        if isinstance(found, Miss):  # BUSY: those of the last time.
-            times, mids = self._run or (empty, empty)
-            return times[-count:], mids[-count:]
-        whole = found[found["flags"] & _DISTRUST == 0]
-        self._run = whole["wall_ns"], whole["mid_px_e9"]
-        return self._run
+
+def _take_mids(found: NDArray[np.void]) -> Run:
+    is_whole = found["flags"] & _DISTRUST == 0
+    return found["wall_ns"][is_whole], found["mid_px_e9"][is_whole]
 
 
 def _combine(symbol: str, top: Snapshot, features: _Features, is_old: bool) -> BNSnapshot:
@@ -225,6 +223,7 @@ def bn_boards(symbol_slots: int = 1) -> tuple[BoardSpec, ...]:
         BoardSpec("instruments", INSTRUMENT, symbol_slots, 4),
         BoardSpec("bbo", BBO, symbol_slots, 8),
         BoardSpec("features", FEATURES, symbol_slots, 8),
+        BoardSpec("samples", SAMPLE, symbol_slots, 128),
     )
 
 
@@ -233,7 +232,8 @@ class BNCacheWriter:
 
     What the service says of the last minute and of the shock is carried as it says it; there is no
     volatility in what it says that could be quoted on, so there is none here. The shipped poller
-    (`python -m feeds binance` with `source = "poll"`) samples its own.
+    (`python -m feeds binance` with `source = "poll"`) samples its own. Nor is an answer doubted:
+    one that says the same again, or something odd, is as new and as good as any.
     """
 
     def __init__(
@@ -244,12 +244,18 @@ class BNCacheWriter:
         *,
         ignored: Set[str] = frozenset(),
         clock: Callable[[], int] = monotonic_ns,
+        wall: Callable[[], int] = time_ns,
     ) -> None:
         """`ignored` are keys of an answer that may be there besides: see `read_poll`.
 
-        Raises UpdateRefused for a symbol that no directory can hold.
+        Raises UpdateRefused for a symbol that no directory can hold, or a slot that is not there.
         """
         check_text("symbol", symbol, _SYMBOL_MAX)
+        names = ("bbo", "features", "samples", "instruments")
+        count = min(segment.board(name).slot_count for name in names)
+        check_whole_number("slot", slot, most=count - 1)
+        if not isinstance(ignored, Set):
+            raise UpdateRefused(f"ignored is {shown(ignored)}: it must be a set of keys")
         self._segment = segment
         self._symbol = symbol
         self._slot = slot
@@ -257,6 +263,9 @@ class BNCacheWriter:
         self._clock = clock
         self._tops = segment.board("bbo")
         self._features = segment.board("features")
+        self._samples = segment.board("samples")
+        self._wall = wall
+        self._second = 0
         self._batch = 0
         self._list()
 
@@ -265,7 +274,7 @@ class BNCacheWriter:
         generation = generation_for(self._tops, self._slot, tag)
         values = listing(id=self._symbol.encode(), recv_ns=now_ns, publish_ns=now_ns)
         instruments = self._segment.board("instruments")
-        for board in (instruments, self._tops, self._features):
+        for board in (instruments, self._tops, self._features, self._samples):
             board.assign(self._slot, tag, generation)
         instruments.publish(self._slot, values)
         self._segment.bump_epoch()
@@ -291,6 +300,13 @@ class BNCacheWriter:
                 polled.bid_px_e9, 0, polled.ask_px_e9, 0, 0, 0, 0, now_ns,
             ),
         )  # fmt: skip
+        second = self._wall() // E9
+        if second != self._second:
+            self._second = second
+            mid_e9 = (polled.bid_px_e9 + polled.ask_px_e9) // 2
+            self._samples.publish(
+                self._slot, (self._batch, 0, now_ns, now_ns, 0, 0, 0, mid_e9, second * E9)
+            )
         self._segment.set_link(now_ns)
         self._segment.ring()
         return seq

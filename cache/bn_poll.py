@@ -90,8 +90,12 @@ def _refuse_unknown(
     raw: dict[str, object], prefix: str, known: set[str], ignored: Set[str]
 ) -> None:
     for key in raw:
-        if key not in known and f"{prefix}{key}" not in ignored:
-            raise UpdateRefused(f"{prefix}{str(key)[:60]} is a key that nobody knows here")
+        name = prefix + (key if isinstance(key, str) else shown(key))
+        if key not in known and name not in ignored:
+            raise UpdateRefused(
+                f"{name[:80]} is a key that nobody knows here: leave it out, or name it among "
+                "those to ignore"
+            )
 
 
 def _wall_ms(value: object) -> int | None:

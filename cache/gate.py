@@ -72,6 +72,9 @@ POLICIES = {policy.name: policy for policy in (LATENCY_ARB, FAST15M, LONG)}
 class Witness(NamedTuple):
     """What is known beside the book: of its writer, its link and its siblings.
 
+    The link has to be read before the book: proven after it, it does not say that the book stood
+    until then, for who read both may have been stopped in between.
+
     `wall_offset_ns` is wall clock minus CLOCK_MONOTONIC; None where the venue's times are not to be
     judged (a replay).
     """

@@ -15,14 +15,14 @@ from collections.abc import Callable
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
-from cache.board import Miss, Snapshot, picker
+from cache.board import Snapshot, picker
 from cache.counters import Counter
 from cache.errors import SegmentMissing, UpdateRefused
 from cache.instruments import Directory, Pair, generation_for, listing
 from cache.layout import E9, INSTRUMENT, PAIR_BBO, BoardSpec, Flag, tag_of
-from cache.refusals import check_text, shown
+from cache.refusals import check_text, check_whole_number, shown
 from cache.segment import ReaderSegment, WriterSegment
-from cache.snapshot_store import SnapshotStore, SnapshotStoreWriter
+from cache.snapshot_store import RollingMids, SnapshotStore, SnapshotStoreWriter
 from cache.snapshots import (
     NS_PER_MS,
     Aged,
@@ -34,6 +34,8 @@ from cache.snapshots import (
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from cache.snapshot_store import Run
 
 ROLE: Final = "feed.polymarket.0"
 STALE_MS: Final = 500
@@ -94,10 +96,9 @@ class PMCache(Aged[PMBookSnapshot]):
     ) -> None:
         """`pair` is the market as a `Directory` of the segment lists it."""
         self.segment = segment
-        self.pair = pair
         self._clock = clock
-        self._mids = segment.board("mids") if "mids" in segment.places() else None
-        self._run: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        mids = segment.board("mids") if "mids" in segment.places() else None
+        self._mids = RollingMids(mids, pair.pair_slot, pair.tag, take=_take_mids)
         self._store = SnapshotStore(
             segment.board("pair_bbo"),
             pair.pair_slot,
@@ -120,25 +121,19 @@ class PMCache(Aged[PMBookSnapshot]):
             raise SegmentMissing(f"{segment.path} lists no market {market_id}; try again later.")
         return cls(segment, pair)
 
-    def mids(self, count: int = MIDS_MAX) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def mids(self, count: int = MIDS_MAX) -> Run:
         """The last `count` mids of YES, oldest first: times (CLOCK_MONOTONIC ns), mids (1e-9).
 
         Sampled by a timer, once a second by the shipped feed; moments without a whole and trusted
-        top are left out. Memory is copied once.
+        top are left out. Memory is copied once, and the arrays cannot be written to.
         """
-        import numpy as np
+        return self._mids.last(count)
 
-        board = self._mids
-        empty = np.empty(0, np.int64)
-        if board is None:
-            return empty, empty
-        found = board.history(self.pair.pair_slot, min(count, board.cell_count - 2), self.pair.tag)
-        if isinstance(found, Miss):  # BUSY: those of the last time.
-            times, mids = self._run or (empty, empty)
-            return times[-count:], mids[-count:]
-        whole = found[found["yes_flags"] & _DISTRUST == 0]
-        self._run = whole["publish_ns"], (whole["yes_bid_px_e9"] + whole["yes_ask_px_e9"]) // 2
-        return self._run
+
+def _take_mids(found: NDArray[np.void]) -> Run:
+    is_whole = found["yes_flags"] & _DISTRUST == 0
+    both = found["yes_bid_px_e9"] + found["yes_ask_px_e9"]
+    return found["publish_ns"][is_whole], both[is_whole] // 2
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -168,7 +163,14 @@ class PMCacheWriter:
         clock: Callable[[], int] = monotonic_ns,
         wall: Callable[[], int] = time_ns,
     ) -> None:
-        """`slot` is the market's; a mid is sampled every `mids_interval_ms`, as updates come."""
+        """`slot` is the market's; a mid is sampled every `mids_interval_ms`, as updates come.
+
+        Raises UpdateRefused for a slot that is not there, or an interval that is none.
+        """
+        boards = (segment.board(name) for name in ("pair_bbo", "mids", "instruments"))
+        tops, mids, instruments = boards
+        count = min(tops.slot_count, mids.slot_count, instruments.slot_count // 2)
+        check_whole_number("slot", slot, most=count - 1)
         if type(mids_interval_ms) is not int or mids_interval_ms < 0:
             said = shown(mids_interval_ms)
             raise UpdateRefused(f"mids_interval_ms is {said}: it must be an int, 0 or more")
@@ -179,8 +181,8 @@ class PMCacheWriter:
         self._wall = wall
         self._market: tuple[str, str, str] | None = None
         self._sampled_ns = 0
-        self._store = SnapshotStoreWriter(segment.board("pair_bbo"), slot, self._encode)
-        self._mids = SnapshotStoreWriter(segment.board("mids"), slot, self._encode)
+        self._store = SnapshotStoreWriter(tops, slot, self._encode)
+        self._mids = SnapshotStoreWriter(mids, slot, self._encode)
 
     def update_from_ws(
         self,

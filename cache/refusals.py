@@ -16,7 +16,10 @@ def shown(value: object) -> str:
     """A value as a message shows it, whatever it is and however long."""
     if isinstance(value, int) and value.bit_length() > 200:
         return "a number of many digits"  # Which Python may refuse to write.
-    return repr(value)[:60]
+    try:
+        return repr(value)[:60]
+    except (ValueError, RecursionError):  # What is in it is as long, or too deep.
+        return f"of type {type(value).__name__}"
 
 
 def check_text(name: str, text: object, most: int) -> None:

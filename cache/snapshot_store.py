@@ -1,22 +1,31 @@
-"""The latest snapshot of a slot, published by one process and read by any number.
+"""The latest snapshot of a slot, and its rolling mids: one process publishes, any number read.
 
 `SnapshotStoreWriter.publish` makes a snapshot visible as a whole and returns its number;
 `SnapshotStore.read_latest` gives the newest whole one with that number, decoded once for each
-publication; `get_seq` tells by one load whether there is a newer one. Writer and reader are
-different classes, and a reader's memory cannot be written to.
+publication; `get_seq` tells by one load whether there is a newer one. `RollingMids` gives the mids
+of a while. Writer and reader are different classes, and a reader's memory cannot be written to.
 
 Invariants: no call waits; a snapshot is never a mixture of two, and comes with its own number; the
 numbers of a slot only grow, whichever writer published. A read that was overtaken too often gives
-the last whole snapshot again. It judges no age and knows no market.
+what was whole the last time. It judges no age and knows no market.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from cache.board import BoardReader, BoardWriter, Miss, Snapshot
+from cache.errors import BoardError
 from cache.layout import HEADER_AT
+from cache.refusals import shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Run: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+    """Times and mids, oldest first."""
 
 T = TypeVar("T")
 
@@ -93,3 +102,44 @@ class SnapshotStore(Generic[T]):
         self._incarnation = incarnation
         self._held = held
         return held
+
+
+class RollingMids:
+    """The mids that a board keeps of a slot, as arrays; belongs to one thread."""
+
+    def __init__(
+        self,
+        board: BoardReader | None,
+        slot: int,
+        tag: int,
+        *,
+        take: Callable[[NDArray[np.void]], Run],
+    ) -> None:
+        """`take` makes times and mids of records; without a board there are none."""
+        self._board = board
+        self._slot = slot
+        self._tag = tag
+        self._take = take
+        self._held: Run | None = None
+
+    def last(self, count: int) -> Run:
+        """Times and mids of the last `count` records; where they stay BUSY those of the last time.
+
+        Memory is copied once, and nobody can write to what is handed out.
+        """
+        import numpy as np
+
+        board = self._board
+        if type(count) is not int:
+            raise BoardError(f"the number of mids is {shown(count)}: it must be a whole number")
+        if board is None:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        found = board.history(self._slot, min(count, board.cell_count - 2), self._tag)
+        if not isinstance(found, Miss):
+            self._held = self._take(found)
+            for array in self._held:
+                array.flags.writeable = False
+        elif self._held is None:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        times, mids = self._held
+        return times[-count:], mids[-count:]

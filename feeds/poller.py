@@ -3,7 +3,9 @@
 For users whose reference is a pricer service (its schema is in `cache/bn_poll.py`). It is the same
 role, segment and boards as `feeds/binance.py`, so strategy, executor and tools read either alike.
 Volatility, returns and shock are our own, of mids sampled on the clock; what the service says of
-them is checked and left where it is: its units are its own.
+them is checked and left where it is: its units are its own. So a symbol is published as that of a
+stream is (`feeds/binance_slot.py`), not by `BNCacheWriter`, which says at once whatever an answer
+says: without a volatility nobody could quote on it, and one damaged price would be trusted.
 
 What proves a service alive is an answer whose `wall_ts_ms` is later than the last one's, and near
 this host's clock: that alone moves the link, back to when it was asked for. An answer that says the

@@ -175,7 +175,7 @@ class MarketSight(Struct, frozen=True):
 
 
 class Look(Struct, frozen=True):
-    """All inputs of one run; the `link_ns` were read before the clock."""
+    """All inputs of one run; the `link_ns` were read before the books, and all before the clock."""
 
     markets: dict[int, MarketSight] = {}
     references: dict[int, ReferenceSight] = {}

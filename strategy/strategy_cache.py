@@ -3,10 +3,10 @@
     empty -> start_run() -> set_dto, get_dtos, has_dto, get_run_anchor -> clear() -> empty
 
 Whatever works within a run (signals, threats, the planner) is given this store, reads from it and
-never from the boards: so all of them decide on the same instant. A DTO is a frozen msgspec Struct,
-and what is handed out is a list of its own: nothing that a worker does to it changes the store. The
-tick manager starts and clears runs; workers take an `IStrategyCache`, so that a test hands them
-another one.
+never from the boards: so all of them decide on the same instant. A DTO is a frozen msgspec Struct
+of what cannot be changed either (`strategy/frozen.py`), and what is handed out is a list of its
+own: nothing that a worker does to it changes the store. The tick manager starts and clears runs;
+workers take an `IStrategyCache`, so that a test hands them another one.
 
 The invariant: between runs there is nothing to be read, and what was refused changed nothing. It
 reads no clock and does no I/O. One cache belongs to one thread. Pure.
@@ -19,6 +19,8 @@ from enum import Enum
 from typing import Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
+
+from strategy.frozen import changeable_part
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WALL_NS_MIN, _WALL_NS_MAX = (
@@ -139,8 +141,8 @@ class StrategyCache:
                 raise TypeError(
                     f"tick_cache must hold lists, got {type(held).__name__} for key {key!r}"
                 )
-            for dto in held:
-                _check_frozen(type(dto))
+            for kind in {type(dto) for dto in held} - self._frozen_types:
+                self._admit(kind)
         self._current_anchor = self._anchor(timestamp)
         self._current_cache = tick_cache
 
@@ -179,7 +181,7 @@ class StrategyCache:
         """Keep a DTO under a key, behind those that are there.
 
         Raises CacheNotConfiguredError outside a run, TypeError for what is no frozen msgspec
-        Struct, or for a key that is no text.
+        Struct or holds what can be changed, or for a key that is no text.
         """
         cache = self._current_cache
         if cache is None:
@@ -187,13 +189,26 @@ class StrategyCache:
         _check_key(key)
         kind = type(dto)
         if kind not in self._frozen_types:
-            _check_frozen(kind)
-            self._frozen_types.add(kind)
+            self._admit(kind)
         held = cache.get(key)
         if held is not None:
             held.append(dto)
         else:
             cache[key] = [dto]
+
+    def _admit(self, kind: type) -> None:
+        """Let pass, from now on, a type that nobody can change."""
+        if not issubclass(kind, Struct):
+            raise TypeError(f"a DTO must be a frozen msgspec Struct, got {kind.__name__}")
+        if not kind.__struct_config__.frozen:
+            raise TypeError(f"a DTO must be frozen: declare {kind.__name__}(Struct, frozen=True)")
+        part = changeable_part(kind)
+        if part:
+            raise TypeError(
+                f"a DTO must hold what nobody can change, but {part}: make it a number, a text, "
+                "a tuple of such, or a frozen Struct"
+            )
+        self._frozen_types.add(kind)
 
     def get_dtos(self, key: str, dto_type: type[T]) -> list[T]:
         """Return all DTOs under a key, in the order they came; an empty list where there are none.
@@ -237,10 +252,3 @@ def _not_configured(what: str) -> CacheNotConfiguredError:
 def _check_key(key: object) -> None:
     if not isinstance(key, str):
         raise TypeError(f"the key of a DTO must be a str, got {type(key).__name__}")
-
-
-def _check_frozen(kind: type) -> None:
-    if not issubclass(kind, Struct):
-        raise TypeError(f"a DTO must be a frozen msgspec Struct, got {kind.__name__}")
-    if not kind.__struct_config__.frozen:
-        raise TypeError(f"a DTO must be frozen: declare {kind.__name__}(Struct, frozen=True)")

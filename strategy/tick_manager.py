@@ -62,16 +62,16 @@ class TickManager(Generic[Decision]):
         """Run one tick. Raises what a worker, the planner or an input raised."""
         cache = self._cache
         cache.start_run({}, anchor)
-        is_done = False
         try:
-            for key, dto in inputs:
-                cache.set_dto(key, dto)
-            for worker in self._workers:
-                worker.process(cache)
-            for decision in self._planner.plan(cache):
-                self._publish(decision)
-            is_done = True
-        finally:
-            cache.clear()
-            if not is_done:
-                self._withdraw()
+            try:
+                for key, dto in inputs:
+                    cache.set_dto(key, dto)
+                for worker in self._workers:
+                    worker.process(cache)
+                for decision in self._planner.plan(cache):
+                    self._publish(decision)
+            finally:
+                cache.clear()
+        except BaseException:
+            self._withdraw()
+            raise

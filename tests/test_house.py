@@ -68,6 +68,7 @@ PURE = (
     "feeds/subscriptions.py",
     "feeds/*_wire.py",
     "strategy/basis.py",
+    "strategy/frozen.py",
     "strategy/market_maker.py",
     "strategy/pricing.py",
     "strategy/quoting.py",
@@ -118,7 +119,7 @@ CLAIM = re.compile(r"\b[Pp]ure(ly)?[.:;,]")
 HARMLESS = {
     "__future__", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fnmatch",
     "functools", "hashlib", "heapq", "itertools", "json", "math", "msgspec", "numpy", "operator",
-    "orjson", "re", "statistics", "struct", "typing", "urllib.parse", "zlib",
+    "orjson", "re", "statistics", "struct", "types", "typing", "urllib.parse", "zlib",
 }  # fmt: skip
 # What a pure file may be handed, or names: types of the shared memory, units, the command line.
 TYPES = {
@@ -293,12 +294,71 @@ def test_a_feed_loads_nothing_heavy_that_each_restart_would_pay_for(feed):
     assert not heavy & set(done.stdout.split())
 
 
+REQUIREMENTS = (ROOT / "docs" / "requirements.md").read_text()
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split(" | ")]
+    for line in REQUIREMENTS.splitlines()
+    if line.startswith("| ") and not line.startswith("| statement ")
+]
+
+
+def _functions(path):
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    return {node.name for node in ast.walk(_tree(path)) if isinstance(node, kinds)}
+
+
 def test_every_test_that_the_requirements_name_exists():
-    text, missing = None, []
-    for line in (ROOT / "docs" / "requirements.md").read_text().splitlines():
-        for file, name in re.findall(r"(tests/[\w/]+\.py)?(?:::(\w+))?", line):
-            if file:
-                text = (ROOT / file).read_text()
-            if name and f"def {name}" not in text:
-                missing.append(f"{file}::{name}")
+    names, missing = set(), []
+    for file, name in re.findall(r"(tests/[\w/]+\.py)?(?:::(\w+))?", REQUIREMENTS):
+        if file:
+            names = _functions(ROOT / file)
+        if name and name not in names:
+            missing.append(f"{file}::{name}")
     assert not missing
+
+
+def test_every_requirement_says_in_files_that_are_there_where_it_holds_and_what_tests_it():
+    assert len(ROWS) > 100
+    for row in ROWS:
+        assert len(row) == 3, row
+        _, _, tested = row
+        assert tested == "-" or re.search(r"tests/[\w/]+\.py|python -m bench ", tested), row
+    named = set(re.findall(r"\b[a-z]+/[\w/-]+\.(?:py|c|md)\b", REQUIREMENTS))
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
+LINES_NOT_RUN = """
+import sys, types
+import pytest
+
+target, tests = sys.argv[1:]
+run = set()
+
+
+def trace(frame, event, arg):
+    if frame.f_code.co_filename != target:
+        return None
+    run.add(frame.f_lineno)
+    return trace
+
+
+def lines(code):
+    found = {line for _, _, line in code.co_lines() if line}
+    return found.union(*map(lines, (c for c in code.co_consts if isinstance(c, types.CodeType))))
+
+
+sys.settrace(trace)
+status = pytest.main(["-q", "-p", "no:cacheprovider", tests])
+sys.settrace(None)
+print(status.value, sorted(lines(compile(open(target).read(), target, "exec")) - run))
+"""
+
+
+def test_the_strategy_cache_has_the_tests_of_each_kind_and_they_run_every_line_of_it():
+    source, tests = "strategy/strategy_cache.py", "tests/strategy/test_strategy_cache.py"
+    kinds = (ROOT / tests).read_text().split("\n# --- ")[1:]
+    found = [kind.count("\ndef test_") for kind in kinds]
+    assert all(map(int.__ge__, found, (2, 3, 3, 3, 3, 3, 2, 1))), found
+    command = [sys.executable, "-c", LINES_NOT_RUN, str(ROOT / source), tests]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"

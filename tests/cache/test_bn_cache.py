@@ -8,8 +8,8 @@ from cache.bn_cache import FEATURES_LAG_NS, ROLE, BNCache, BNCacheWriter, bn_boa
 from cache.board import Miss
 from cache.counters import Counter
 from cache.errors import BoardError, SegmentMissing, UpdateRefused
-from cache.layout import E9, SAMPLE, BoardSpec, Flag, Known, tag_of
-from cache.segment import WriterSegment
+from cache.layout import E9, Flag, Known, tag_of
+from cache.segment import ReaderSegment, WriterSegment
 
 MS = 1_000_000
 TAG = tag_of("binance", "BTCUSDT")
@@ -22,7 +22,6 @@ RAW = {
     "features": {"return_1m": 0.004, "ewma_vol": 1.9},
     "pricer": {"shock_z": -0.25},
 }
-BOARDS = (*bn_boards(), BoardSpec("samples", SAMPLE, 1, 128))
 
 
 class World:
@@ -34,8 +33,13 @@ class World:
         self.begin()
 
     def begin(self):
-        self.segment = WriterSegment.create(ROLE, BOARDS, namespace=self.namespace)
-        self.writer = BNCacheWriter(self.segment, "BTCUSDT", clock=lambda: self.now_ms * MS)
+        self.segment = WriterSegment.create(ROLE, bn_boards(), namespace=self.namespace)
+        self.writer = BNCacheWriter(
+            self.segment,
+            "BTCUSDT",
+            clock=lambda: self.now_ms * MS,
+            wall=lambda: (WALL_MS + self.now_ms) * MS,
+        )
 
     def attach(self):
         self.cache = BNCache.attach("BTCUSDT", namespace=self.namespace)
@@ -117,6 +121,11 @@ def test_what_the_service_does_not_know_is_none_and_not_0(world, cache):
     snapshot, _ = cache.get_latest()
     assert (snapshot.return_1m_e9, snapshot.shock_z_e9) == (None, None)
     assert snapshot.meta.wall_ts_ns is None
+    assert (snapshot.return_1s_e9, snapshot.ewma_vol_1s_e9, snapshot.sample_count) == (
+        None,
+        None,
+        0,
+    )
     world.writer.update_from_poll(answer(features__return_1m=0.0, pricer__shock_z=0))
     snapshot, _ = cache.get_latest()
     assert (snapshot.return_1m_e9, snapshot.shock_z_e9) == (0, 0)
@@ -130,6 +139,7 @@ def test_what_the_service_does_not_know_is_none_and_not_0(world, cache):
         ({"symbol": "ETHUSDT"}, "symbol"),
         ({"extra": 1}, "extra"),
         ({"pricer__shock_z": "1"}, "pricer.shock_z"),
+        ({"symbol": [10**5000]}, "symbol"),
     ],
 )
 def test_what_is_wrong_is_refused_named_counted_and_changes_nothing(world, cache, changes, says):
@@ -153,6 +163,9 @@ def test_an_answer_moves_the_link_rings_and_is_a_batch_of_its_own(world, cache):
         world.writer.update_from_poll(RAW)
         top, derived = tops.read(0, TAG), features.read(0, TAG)
         assert (top.batch, derived.batch) == (step, step)
+        assert (top.venue_seq, top.proof, top.flags, derived.flags) == (0, 0, 0, 0)
+        assert (top.bid_qty_e9, top.ask_qty_e9, top.last_px_e9, top.tick_e9) == (0, 0, 0, 0)
+        assert derived.mid_px_e9 == (top.bid_px_e9 + top.ask_px_e9) // 2
         assert (top.recv_ns, top.proven_ns) == (world.now_ms * MS, world.now_ms * MS)
         assert cache.segment.link_ns == world.now_ms * MS
         assert bytes(memory[at : at + 4]) != rung
@@ -183,6 +196,32 @@ def test_a_symbol_that_no_directory_can_hold_is_refused_and_changes_nothing(
     with pytest.raises(UpdateRefused, match=f"^{says}"):
         BNCacheWriter(world.segment, symbol)
     assert (cache.get_latest(), cache.segment.epoch) == (before, epoch)
+
+
+@pytest.mark.parametrize("slot", [1, -1, None, "0", True, 0.0])
+def test_a_slot_that_is_not_there_is_refused_and_changes_nothing(world, cache, slot):
+    world.writer.update_from_poll(RAW)
+    before, epoch = cache.get_latest(), cache.segment.epoch
+    with pytest.raises(UpdateRefused, match=r"^slot is .*: it must be a whole number, 0 to 0"):
+        BNCacheWriter(world.segment, "BTCUSDT", slot)
+    assert (cache.get_latest(), cache.segment.epoch) == (before, epoch)
+
+
+@pytest.mark.parametrize("short", ["instruments", "bbo", "features", "samples"])
+def test_a_slot_that_one_of_its_boards_does_not_have_is_refused(namespace, short):
+    sizes = zip(bn_boards(1), bn_boards(2), strict=True)
+    made = [one if one.name == short else two for one, two in sizes]
+    segment = WriterSegment.create(ROLE, made, namespace=namespace)
+    BNCacheWriter(segment, "BTCUSDT", 0)
+    with pytest.raises(UpdateRefused, match=r"^slot is 1: it must be a whole number, 0 to 0"):
+        BNCacheWriter(segment, "BTCUSDT", 1)
+    segment.close()
+
+
+@pytest.mark.parametrize("ignored", ["extra", None, ["extra"], 5])
+def test_what_is_no_set_of_keys_to_ignore_is_refused(world, ignored):
+    with pytest.raises(UpdateRefused, match=r"^ignored is .*: it must be a set of keys"):
+        BNCacheWriter(world.segment, "BTCUSDT", ignored=ignored)
 
 
 def test_a_number_of_numpys_is_what_it_says(world, cache):
@@ -316,6 +355,7 @@ def test_a_read_that_stayed_busy_gives_the_last_whole_snapshot_with_its_own_numb
 
 @pytest.mark.parametrize("late_ns", [FEATURES_LAG_NS, FEATURES_LAG_NS + MS])
 def test_features_of_a_timer_that_stands_still_are_none(world, cache, late_ns):
+    assert FEATURES_LAG_NS == 3 * E9
     world.derived(batch=1)
     world.top(batch=1, publish_ms=10_000 + late_ns // MS)
     found, _ = cache.get_latest()
@@ -335,7 +375,7 @@ def test_features_of_a_predecessor_are_none_and_its_top_is_warming_up(world, cac
     world.begin()
     snapshot, seq = cache.get_latest()
     assert (seq, snapshot.flags, snapshot.return_1s_e9) == (1, Flag.WARMUP, None)
-    assert snapshot.best_bid_px_e9 == 100 * E9
+    assert (snapshot.best_bid_px_e9, snapshot.sample_count) == (100 * E9, 0)
     world.top(batch=1)
     snapshot, seq = cache.get_latest()
     assert (seq, snapshot.flags, snapshot.return_1s_e9) == (2, 0, None)
@@ -398,6 +438,22 @@ def test_a_slot_given_to_another_symbol_shows_nothing_of_it(world, cache):
     assert BNCache.attach("ETHUSDT", namespace=world.namespace).get_latest()[1] == 2
 
 
+def test_features_of_before_a_slot_was_given_away_do_not_join_what_comes_after(world, cache):
+    world.derived(batch=1)
+    world.top(batch=1)
+    assert cache.get_latest()[0].return_1s_e9 == 11
+    boards = [world.segment.board(name) for name in ("bbo", "features")]
+    for board in boards:
+        board.assign(0, tag_of("binance", "ETHUSDT"), 7)
+    world.derived(batch=2)
+    world.top(batch=2)
+    assert cache.get_latest() == (None, 2)
+    boards[0].assign(0, TAG, 8)
+    world.top(batch=3)
+    snapshot, seq = cache.get_latest()
+    assert (seq, snapshot.best_bid_px_e9, snapshot.return_1s_e9) == (3, 100 * E9, None)
+
+
 def test_the_rolling_mids_are_arrays_of_whole_seconds_oldest_first(world, cache):
     board = world.segment.board("samples")
     board.assign(0, TAG, 0)
@@ -412,16 +468,37 @@ def test_the_rolling_mids_are_arrays_of_whole_seconds_oldest_first(world, cache)
     assert (times.dtype, mids.dtype) == (np.int64, np.int64)
     with pytest.raises(BoardError, match="board samples: history of -1, must be 1 to 126"):
         cache.mids(-1)
-    cache._samples = Busy(cache._samples)
+    cache._samples._board = Busy(cache._samples._board)
     assert [found.tolist() for found in cache.mids()] == [times.tolist(), mids.tolist()]
     assert cache.mids(3)[0].tolist() == [197 * E9, 198 * E9, 199 * E9]
 
 
-def test_a_writer_without_the_board_of_samples_has_no_mids(namespace):
-    segment = WriterSegment.create(ROLE, bn_boards(), namespace=namespace)
-    BNCacheWriter(segment, "BTCUSDT").update_from_poll(RAW)
-    cache = BNCache.attach("BTCUSDT", namespace=namespace)
-    assert cache.get_latest()[1] == 1
+def test_the_first_answer_of_each_second_is_its_mid(world, cache):
+    second_ms = 1_000 - (WALL_MS + world.now_ms) % 1_000 + world.now_ms
+    begun_s = (WALL_MS + second_ms) // 1_000
+    for later_ms in (0, 1, 999, 1_000, 1_500, 1_999, 4_400, 4_401):
+        world.now_ms = second_ms + later_ms
+        world.writer.update_from_poll(answer(bbo_bid=60_000 + later_ms, bbo_ask=70_000))
+    times, mids = cache.mids()
+    assert times.tolist() == [(begun_s + second) * E9 for second in (0, 1, 4)]
+    assert mids.tolist() == [(130_000 + later) * E9 // 2 for later in (0, 1_000, 4_400)]
+    taken = cache.segment.board("samples").read(0, TAG)
+    assert (taken.recv_ns, taken.batch, taken.flags) == ((second_ms + 4_400) * MS, 7, 0)
+
+
+def test_an_answer_that_is_refused_is_no_mid(world, cache):
+    with pytest.raises(UpdateRefused):
+        world.writer.update_from_poll(answer(bbo_bid=None))
+    assert cache.mids()[0].size == 0
+    world.writer.update_from_poll(RAW)
+    assert cache.mids()[1].tolist() == [60_000_500_000_000]
+
+
+def test_a_feed_without_the_board_of_samples_has_no_mids(namespace):
+    made = [board for board in bn_boards() if board.name != "samples"]
+    segment = WriterSegment.create(ROLE, made, namespace=namespace)
+    cache = BNCache(ReaderSegment.attach(ROLE, namespace=namespace), "BTCUSDT", 0)
+    assert cache.get_latest() == (None, 0)
     assert [found.size for found in cache.mids()] == [0, 0]
     segment.close()
 

@@ -64,6 +64,25 @@ def test_a_service_may_not_know_the_time():
     assert read_poll(raw(wall_ts_ms=None), "BTCUSDT").wall_ts_ms is None
 
 
+@pytest.mark.parametrize(
+    ("ends", "beyond"),
+    [
+        ({"bbo_bid": 1e-9, "bbo_ask": 1_000_000_000}, {"bbo_ask": 1_000_000_001}),
+        ({"wall_ts_ms": 1}, {"wall_ts_ms": -1}),
+        ({"wall_ts_ms": 9_000_000_000_000}, {"wall_ts_ms": 9_000_000_000_001}),
+        ({"features__return_1m": 1}, {"features__return_1m": 1.000001}),
+        ({"features__return_1m": -1}, {"features__return_1m": -1.000001}),
+        ({"features__ewma_vol": 0}, {"features__ewma_vol": -1e-9}),
+        ({"pricer__shock_z": 10**6}, {"pricer__shock_z": 1_000_001}),
+        ({"pricer__shock_z": -(10**6)}, {"pricer__shock_z": -1_000_001}),
+    ],
+)
+def test_the_ends_of_a_range_are_in_it_and_what_lies_beyond_is_not(ends, beyond):
+    read_poll(raw(**ends), "BTCUSDT")
+    with pytest.raises(UpdateRefused, match=f"^{next(iter(beyond)).replace('__', '.')} is "):
+        read_poll(raw(**beyond), "BTCUSDT")
+
+
 NAN, INF = math.nan, math.inf
 REFUSED = [
     ({"wall_ts_ms": ...}, "wall_ts_ms is missing"),
@@ -109,6 +128,8 @@ REFUSED = [
     ({"seq": 4}, "seq is a key that nobody knows"),
     ({"features__return_1s": 0.1}, "features.return_1s is a key that nobody knows"),
     ({"pricer__fair": 0.5}, "pricer.fair is a key that nobody knows"),
+    ({"seq": 4}, "seq is a key that nobody knows here: leave it out, or name it among"),
+    ({"symbol": [10**5000]}, "symbol is of type list: it must be 'BTCUSDT'"),
 ]
 
 
@@ -130,6 +151,23 @@ def test_keys_that_are_known_to_be_of_no_use_may_be_there():
     assert read_poll(extra, "BTCUSDT", ignored=ignored) == read_poll(RAW, "BTCUSDT")
     with pytest.raises(UpdateRefused, match=r"^features\.return_5m is a key"):
         read_poll(extra, "BTCUSDT", ignored=frozenset({"seq", "return_5m"}))
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        (10**5000, "a number of many digits"),
+        (None, "None"),
+        ((10**5000,), "of type tuple"),
+        ("x" * 10**6, "xxx"),
+    ],
+    ids=[*"abcd"],
+)
+def test_a_key_of_any_kind_is_refused_by_its_name(key, says):
+    for name, answer in (("", RAW | {key: 1}), (r"features\.", RAW | {"features": {key: 1}})):
+        with pytest.raises(UpdateRefused, match=f"^{name}{says}") as refused:
+            read_poll(answer, "BTCUSDT")
+        assert len(str(refused.value)) < 200
 
 
 def test_a_refusal_is_the_projects_own_error_and_a_value_error():

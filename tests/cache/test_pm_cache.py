@@ -94,6 +94,10 @@ def test_a_book_that_is_missing_is_none_and_never_a_default(world, cache):
 
 
 def test_an_empty_side_is_none_in_a_book_that_is_known(world, cache):
+    world.update(yes=(None, None, 48 * CENT, E9), no=(52 * CENT, E9, None, None))
+    snapshot, _ = cache.get_latest()
+    assert (snapshot.no_top.bid_px_e9, snapshot.no_top.bid_qty_e9) == (52 * CENT, E9)
+    assert (snapshot.no_top.ask_px_e9, snapshot.no_top.ask_qty_e9) == (None, None)
     world.update(yes=(None, None, 48 * CENT, E9), no=(None, None, None, None))
     snapshot, _ = cache.get_latest()
     assert (snapshot.yes_top.bid_px_e9, snapshot.yes_top.bid_qty_e9) == (None, None)
@@ -101,6 +105,18 @@ def test_an_empty_side_is_none_in_a_book_that_is_known(world, cache):
     assert snapshot.no_top is not None
     assert snapshot.yes_flags == Flag.NO_BID
     assert snapshot.no_flags == Flag.NO_BID | Flag.NO_ASK
+
+
+SIDES = [f"{token}_{side}_{what}_e9" for token in ("yes", "no") for side in ("bid", "ask")
+         for what in ("px", "qty")]  # fmt: skip
+
+
+@pytest.mark.parametrize("no", [None, (None, None, None, None)])
+def test_what_is_not_there_is_0_in_the_record_as_the_layout_says(world, cache, no):
+    world.update(yes=(None, None, 48 * CENT, E9), no=no)
+    found = cache.segment.board("pair_bbo").read(0, tag_of("polymarket", MARKET))
+    assert [getattr(found, name) for name in SIDES] == [0, 0, 48 * CENT, E9, 0, 0, 0, 0]
+    assert (found.venue_seq, found.proof, found.last_px_e9, found.tick_e9) == (0, 0, 0, 0)
 
 
 def record(world, **changes):
@@ -193,18 +209,62 @@ def test_an_interval_of_mids_that_is_none_is_refused_before_anything(world, inte
         PMCacheWriter(world.segment, mids_interval_ms=interval_ms)
 
 
+@pytest.mark.parametrize("slot", [1, -1, None, "0", True, 0.0])
+def test_a_slot_that_is_not_there_is_refused_before_anything(world, cache, slot):
+    before, epoch = cache.get_latest(), cache.segment.epoch
+    with pytest.raises(UpdateRefused, match=r"^slot is .*: it must be a whole number, 0 to 0"):
+        PMCacheWriter(world.segment, slot)
+    assert (cache.get_latest(), cache.segment.epoch) == (before, epoch)
+
+
+@pytest.mark.parametrize("short", ["instruments", "pair_bbo", "mids"])
+def test_a_slot_that_one_of_its_boards_does_not_have_is_refused(namespace, short):
+    sizes = zip(pm_boards(1), pm_boards(2), strict=True)
+    made = [one if one.name == short else two for one, two in sizes]
+    segment = WriterSegment.create(ROLE, made, namespace=namespace)
+    PMCacheWriter(segment, 0)
+    with pytest.raises(UpdateRefused, match=r"^slot is 1: it must be a whole number, 0 to 0"):
+        PMCacheWriter(segment, 1)
+    segment.close()
+
+
 @pytest.mark.parametrize(
     ("ids", "says"),
     [
         (("0xab", "7", "7"), "no_token_id is '7', the same as yes_token_id"),
         (("7", "7", "8"), "yes_token_id is '7', the same as market_id"),
         (("7", "8", "7"), "no_token_id is '7', the same as market_id"),
+        (("0xab", "7" * 81, "8"), "yes_token_id is '777.*: it must be 1 to 80 ASCII"),
+        (("0xab", "7", "8" * 81), "no_token_id is '888.*: it must be 1 to 80 ASCII"),
+        (("0xab", 7, "8"), "yes_token_id is int: it must be text"),
+        (("0xab", "7", None), "no_token_id is NoneType: it must be text"),
     ],
 )
 def test_market_and_tokens_are_three(world, cache, ids, says):
     with pytest.raises(UpdateRefused, match=f"^{says}"):
         world.writer.update_from_ws(YES_BBO, NO_BBO, *ids)
     assert cache.get_seq() == 1
+
+
+def test_the_ends_of_a_range_are_in_it(world, cache):
+    ends = (1, 1, E9 - 1, (1 << 63) - 1)
+    world.update(yes=ends, no=ends)
+    top = cache.get_latest()[0].no_top
+    assert (top.bid_px_e9, top.bid_qty_e9, top.ask_px_e9, top.ask_qty_e9) == ends
+
+
+def test_ids_as_long_as_the_directory_can_hold_are_taken(world):
+    ids = ("m" * 72, "y" * 80, "n" * 80)
+    assert world.writer.update_from_ws(YES_BBO, NO_BBO, *ids) == 1
+    snapshot, _ = PMCache.attach(ids[0], namespace=world.namespace).get_latest()
+    assert (snapshot.market_id, snapshot.yes_token_id, snapshot.no_token_id) == ids
+
+
+def test_every_update_may_be_a_mid(world):
+    writer = PMCacheWriter(world.segment, mids_interval_ms=0, clock=lambda: 5)
+    for _ in range(3):
+        writer.update_from_ws(YES_BBO, NO_BBO, MARKET, YES, NO)
+    assert len(world.attach().mids()[0]) == 3
 
 
 # --- age and staleness --------------------------------------------------------------------------
@@ -331,11 +391,11 @@ def test_mids_are_sampled_not_faster_than_the_interval_and_no_more_than_the_boar
     assert len(world.attach().mids()[0]) == 126
     assert len(world.cache.mids(count=10_000)[0]) == 126
     world.writer._mids_ns = 1_000 * MS
-    before = world.cache._mids.version(0)
+    before = world.cache._mids._board.version(0)
     for _ in range(10):
         world.now_ms += 99
         world.update()
-    assert world.cache._mids.version(0) == before
+    assert world.cache._mids._board.version(0) == before
 
 
 def test_a_mid_is_sampled_once_a_second_where_nothing_else_is_said(world, cache):
@@ -349,15 +409,31 @@ def test_mids_that_could_not_be_read_whole_are_those_of_the_last_time(world, cac
     world.now_ms += 1_000
     world.update()
     held = [found.tolist() for found in cache.mids()]
-    board = cache._mids
-    cache._mids = Busy(board)
+    board = cache._mids._board
+    cache._mids._board = Busy(board)
     world.now_ms += 1_000
     world.update()
     assert [found.tolist() for found in cache.mids()] == held
     assert [found.tolist() for found in cache.mids(1)] == [run[-1:] for run in held]
     fresh = world.attach()
-    fresh._mids = Busy(board)
+    fresh._mids._board = Busy(board)
     assert [found.size for found in fresh.mids()] == [0, 0]
+
+
+def test_what_is_done_to_the_mids_that_were_given_out_changes_none_that_are(world, cache):
+    for given_out in (cache.mids(), cache.mids()):
+        for array in given_out:
+            with pytest.raises(ValueError, match="read-only"):
+                array -= 1
+    held = [found.tolist() for found in cache.mids()]
+    cache._mids._board = Busy(cache._mids._board)
+    assert [found.tolist() for found in cache.mids()] == held
+
+
+@pytest.mark.parametrize("count", ["5", None, 1.5, True])
+def test_a_number_of_mids_that_is_no_number_is_refused(cache, count):
+    with pytest.raises(BoardError, match=r"^the number of mids is .*: it must be a whole number"):
+        cache.mids(count)
 
 
 class Busy:
@@ -392,13 +468,13 @@ def test_moments_without_a_mid_are_left_out_of_the_mids(world, cache):
 
 
 def test_a_feed_without_the_board_of_mids_has_none(world, cache):
-    cache._mids = None
+    cache._mids._board = None
     assert [found.size for found in cache.mids()] == [0, 0]
 
 
 def test_memory_is_copied_once_for_the_mids(world, cache, monkeypatch):
     copies = []
-    board = cache._mids
+    board = cache._mids._board
 
     class Counted:
         cell_count = board.cell_count
@@ -407,7 +483,7 @@ def test_memory_is_copied_once_for_the_mids(world, cache, monkeypatch):
             copies.append(args)
             return board.history(*args)
 
-    cache._mids = Counted()
+    cache._mids._board = Counted()
     cache.mids()
     assert copies == [(0, 126, tag_of("polymarket", MARKET))]
 
@@ -423,4 +499,22 @@ def test_a_reader_of_the_segment_finds_market_and_tokens_in_the_directory(world,
     listed = ReaderSegment.attach(ROLE, namespace=world.namespace).board("instruments")
     tokens = [listed.read(slot, 0) for slot in (0, 1)]
     assert [token.id for token in tokens] == [YES, NO]
-    assert {token.market_id for token in tokens} == {MARKET}
+    assert {(token.market_id, token.slug) for token in tokens} == {(MARKET, MARKET)}
+    assert [(token.outcome, token.outcome_index) for token in tokens] == [("Yes", 0), ("No", 1)]
+
+
+def test_each_market_has_a_slot_of_its_own(namespace):
+    segment = WriterSegment.create(ROLE, pm_boards(3), namespace=namespace)
+    writers = [PMCacheWriter(segment, slot) for slot in range(3)]
+    for number in (1, 2):
+        for slot, writer in enumerate(writers):
+            top = (number * CENT + slot, E9, 90 * CENT, E9)
+            assert writer.update_from_ws(top, top, f"m{slot}", f"y{slot}", f"n{slot}") == number
+    for slot in range(3):
+        cache = PMCache.attach(f"m{slot}", namespace=namespace)
+        snapshot, number = cache.get_latest()
+        ids = (snapshot.market_id, snapshot.yes_token_id, snapshot.no_token_id)
+        assert (ids, number) == ((f"m{slot}", f"y{slot}", f"n{slot}"), 2)
+        assert snapshot.yes_top.bid_px_e9 == 2 * CENT + slot
+        assert cache.mids()[1].tolist() == [(91 * CENT + slot) // 2]
+    segment.close()

@@ -1,7 +1,11 @@
 import pytest
 
 from cache.errors import UpdateRefused
-from cache.refusals import check_text, shown
+from cache.refusals import check_text, check_whole_number, shown
+
+DEEP: list[object] = []
+for _ in range(100_000):
+    DEEP = [DEEP]
 
 
 @pytest.mark.parametrize(
@@ -14,8 +18,10 @@ from cache.refusals import check_text, shown
         (10**5000, "a number of many digits"),
         (-(10**5000), "a number of many digits"),
         (True, "True"),
+        ([10**5000], "of type list"),
+        (DEEP, "of type list"),
     ],
-    ids=[*"abcdefg"],
+    ids=[*"abcdefghi"],
 )
 def test_a_value_is_shown_whatever_it_is_and_however_long(value, text):
     assert shown(value) == text
@@ -42,3 +48,15 @@ def test_what_a_field_can_hold_passes(text):
 def test_what_it_cannot_hold_is_refused_by_its_name(text, says):
     with pytest.raises(UpdateRefused, match=f"^{says}"):
         check_text("id", text, 9)
+
+
+@pytest.mark.parametrize(
+    ("slot", "said"),
+    [(3, "3"), (-1, "-1"), (True, "True"), (1.0, "1.0"), ("0", "'0'"), (None, "None")],
+)
+def test_a_number_that_is_none_or_beyond_is_refused_by_its_name(slot, said):
+    for there in (0, 1, 2):
+        check_whole_number("slot", there, most=2)
+    check_whole_number("tag", 2**63 - 1)
+    with pytest.raises(UpdateRefused, match=f"^slot is {said}: it must be a whole number, 0 to 2"):
+        check_whole_number("slot", slot, most=2)

@@ -6,9 +6,10 @@ import pytest
 from cache import board, pure_board
 from cache.board import Miss
 from cache.core import find
+from cache.errors import BoardError
 from cache.layout import SAMPLE, BoardSpec, tag_of
 from cache.segment import ReaderSegment, WriterSegment
-from cache.snapshot_store import SnapshotStore, SnapshotStoreWriter
+from cache.snapshot_store import RollingMids, SnapshotStore, SnapshotStoreWriter
 
 ROLE, TAG, OTHER = "feed.store", tag_of("test", "store"), tag_of("test", "other")
 
@@ -179,3 +180,58 @@ def test_what_does_not_fit_is_not_published(world):
     with pytest.raises((OverflowError, struct.error)):
         world.writer.publish(Mid(1 << 70))
     assert world.store.read_latest() == (Mid(1), 1)
+
+
+# --- rolling mids -------------------------------------------------------------------------------
+
+
+def rolling(world, tag=TAG):
+    """Mids at times that are twice their number."""
+    return RollingMids(
+        world.board, 1, tag, take=lambda found: (2 * found["mid_px_e9"], found["mid_px_e9"])
+    )
+
+
+def lists(run):
+    return [array.tolist() for array in run]
+
+
+def test_mids_are_the_last_ones_oldest_first_as_far_as_the_board_keeps_them(world):
+    mids = rolling(world)
+    assert lists(mids.last(9)) == [[], []]
+    for number in range(1, 6):
+        world.writer.publish(Mid(number * 7))
+    assert lists(mids.last(9)) == [[56, 70], [28, 35]]
+    assert lists(mids.last(1)) == [[70], [35]]
+    assert lists(rolling(world, OTHER).last(9)) == [[], []]
+
+
+def test_mids_that_cannot_be_read_whole_are_those_of_the_last_time(world, monkeypatch):
+    mids = rolling(world)
+    monkeypatch.setattr(type(world.board), "history", lambda *_: Miss.BUSY)
+    assert lists(mids.last(9)) == [[], []]
+    monkeypatch.undo()
+    for number in (1, 2):
+        world.writer.publish(Mid(number))
+    assert lists(mids.last(9)) == [[2, 4], [1, 2]]
+    monkeypatch.setattr(type(world.board), "history", lambda *_: Miss.BUSY)
+    world.writer.publish(Mid(3))
+    assert lists(mids.last(9)) == [[2, 4], [1, 2]]
+    assert lists(mids.last(1)) == [[4], [2]]
+
+
+def test_nobody_can_write_to_mids_that_were_handed_out(world):
+    world.writer.publish(Mid(1))
+    for array in rolling(world).last(9):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+@pytest.mark.parametrize("count", ["5", None, 1.5, True, 0, -1])
+def test_a_number_of_mids_that_is_none_is_refused(world, count):
+    with pytest.raises(BoardError, match=r"number of mids is .*: it must be|must be 1 to 2"):
+        rolling(world).last(count)
+
+
+def test_without_a_board_there_are_no_mids(world):
+    assert lists(RollingMids(None, 1, TAG, take=lambda found: found).last(9)) == [[], []]

@@ -84,6 +84,8 @@ def test_a_mid_needs_both_sides():
     assert cents(45, 48).mid_px_e9 == 465_000_000
     assert PMBookTop(1, 1, None, None).mid_px_e9 is None
     assert PMBookTop(None, None, 1, 1).mid_px_e9 is None
+    assert book(PMBookTop(1, 1, None, None), None).combined.mid_px_e9 is None
+    assert book(PMBookTop(None, None, 1, 1), None).combined.mid_px_e9 is None
     assert BNSnapshot(META, "X", 10, 13).mid_px_e9 == 11
     assert BNSnapshot(META, "X", None, 13).mid_px_e9 is None
     assert BNSnapshot(META, "X", 13, None).mid_px_e9 is None

@@ -215,7 +215,7 @@ def test_a_late_timer_takes_no_sample(world):
 
 def test_an_older_answer_is_left_out(world):
     world.good(100.0, 101.0)
-    world.take(answer(world.wall_ms - 50, 90.0, 91.0))
+    assert world.take(answer(world.wall_ms - 50, 90.0, 91.0)), "nothing is wrong with it"
     assert world.read().bid_px_e9 == 100 * E9
     assert world.count(Counter.feeds_updates_outdated) == 1
 
@@ -286,6 +286,9 @@ def test_it_asks_at_its_interval_and_says_in_the_end_that_nothing_is_known(world
     assert world.read().flags == Flag.RESYNC
 
 
-def test_the_slot_of_a_symbol_that_never_answered_gives_no_features(world):
+def test_the_slot_of_a_symbol_that_never_answered_gives_no_features_and_wakes_nobody(world):
+    memory, at = world.reader.bell_word
+    rung = bytes(memory[at : at + 4])
     world.wait(0.1)
+    assert bytes(memory[at : at + 4]) == rung
     assert world.read("features") is Miss.NEVER

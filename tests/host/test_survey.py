@@ -17,7 +17,6 @@ from cache.layout import (
     INSTRUMENT,
     PAIR_BBO,
     PROCESS,
-    SAMPLE,
     SETTLEMENT,
     BoardSpec,
     Flag,
@@ -39,7 +38,6 @@ from tests.system.damage import damages, spoil, spoil_word, stray_words
 E9 = 10**9
 NOW_NS = 5_000_000_000_000
 WALL_NS = 1_800_000_000_000_000_000
-SAMPLES = BoardSpec("samples", SAMPLE, 1, 128)
 
 
 def test_a_survey_sees_every_board_by_name(filled):
@@ -110,10 +108,9 @@ def test_how_far_a_market_moved_in_a_minute_is_told_once_it_was_followed_so_long
 
 
 def test_how_far_a_reference_moved_is_by_the_seconds_of_the_wall_clock(namespace):
-    feed = WriterSegment.create("feed.binance.0", (*bn_boards(), SAMPLES), namespace=namespace)
+    feed = WriterSegment.create("feed.binance.0", bn_boards(), namespace=namespace)
     BNCacheWriter(feed, "BTCUSDT", clock=lambda: NOW_NS)
-    samples, tag = feed.board("samples"), tag_of("binance", "BTCUSDT")
-    samples.assign(0, tag, 0)
+    samples = feed.board("samples")
 
     def follow(*seconds):
         for second in seconds:

@@ -59,6 +59,34 @@ def test_a_look_holds_everything_of_the_market_and_its_reference(
     assert 0 < look.market_link_ns <= time.monotonic_ns()
 
 
+def test_what_is_known_of_a_link_is_older_than_the_books_read_beside_it(
+    world: Any, inputs: Inputs
+) -> None:
+    """Else a run that is stopped in between would take an old book for a quiet one."""
+    markets, references = inputs.market_feed.boards, inputs.reference_feed.boards
+    assert markets is not None
+    assert references is not None
+    inputs.look()
+
+    class Late:
+        """A board that is read a while after all that was read before it."""
+
+        def __init__(self, board: Any, role: str) -> None:
+            self.version, self._board, self._segment = board.version, board, world.segments[role]
+
+        def read(self, slot: int, tag: int) -> Any:
+            self._segment.set_link(time.monotonic_ns())
+            return self._board.read(slot, tag)
+
+    proven_ns = inputs.market_feed.link_ns, inputs.reference_feed.link_ns
+    markets.pair_bbo = Late(markets.pair_bbo, "feed.polymarket.0")  # type: ignore[assignment]
+    references.bbo = Late(references.bbo, "feed.binance.0")  # type: ignore[assignment]
+    look = inputs.look()
+    assert (look.market_link_ns, look.reference_link_ns) == proven_ns
+    assert inputs.market_feed.link_ns > proven_ns[0]
+    assert inputs.reference_feed.link_ns > proven_ns[1]
+
+
 def test_with_nothing_there_a_look_is_empty(empty_world: Any) -> None:
     assert make_inputs(empty_world).look() == Look()
 

@@ -482,9 +482,9 @@ def test_a_token_that_never_comes_is_disabled_and_the_others_are_quoted(world: A
     running = world.market_tag
     late = world.list_market(world.start_ns // E9 + 300, slot=1)
     world.market_tag = running
-    maker = Strategy(world, replace(PARAMS, warmup_timeout_ns=20_000_000))
+    maker = Strategy(world, replace(PARAMS, warmup_timeout_ns=300_000_000))
     assert maker.run() is Reason.WARMING_UP
-    time.sleep(0.03)
+    time.sleep(0.31)
     assert maker.run() is Reason.QUOTING
     world.market_tag = late
     assert world.quotes().reason == Reason.DISABLED

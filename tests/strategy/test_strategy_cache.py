@@ -46,6 +46,13 @@ class Loose(Struct):
     strength: int
 
 
+class Notes(Struct, frozen=True):
+    """Frozen, but what is in it can be changed: no DTO."""
+
+    signal: Signal
+    notes: list[str]
+
+
 class Sketch:
     """No Struct at all."""
 
@@ -323,6 +330,7 @@ def test_outside_a_run_nothing_is_stored(cache: StrategyCache) -> None:
         (Sketch(), "got Sketch"),
         (Signal, "got StructMeta"),
         (Loose(1), "Loose.*frozen=True"),
+        (Notes(Signal(1), []), r"but Notes\.notes is list\[str\]: make it .* a tuple"),
     ],
 )
 def test_what_is_no_frozen_struct_is_refused_by_its_type(
@@ -332,6 +340,26 @@ def test_what_is_no_frozen_struct_is_refused_by_its_type(
         with pytest.raises(TypeError, match=word):
             running.set_dto("signals", dto)
     assert not running.has_dto("signals")
+
+
+def test_a_type_that_passed_is_not_looked_at_again(
+    running: StrategyCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.set_dto("signals", Signal(1))
+    monkeypatch.setattr("strategy.strategy_cache.changeable_part", None)
+    running.set_dto("signals", Signal(2))
+    running.clear()
+    running.start_run({"signals": [Signal(3)]}, NOON)
+    with pytest.raises(TypeError, match="not callable"):
+        running.set_dto("threats", Risk(1))
+
+
+def test_what_can_be_changed_does_not_begin_a_run_either(cache: StrategyCache) -> None:
+    for dto, says in ((Notes(Signal(1), []), r"Notes\.notes is list"), (Loose(1), "frozen=True")):
+        with pytest.raises(TypeError, match=says):
+            cache.start_run({"signals": [Signal(1), dto]}, NOON)
+    with pytest.raises(CacheNotConfiguredError):
+        cache.get_run_anchor()
 
 
 @pytest.mark.parametrize("key", [7, None, ["signals"], b"signals"])

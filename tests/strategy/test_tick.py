@@ -80,7 +80,9 @@ def test_what_was_missing_has_version_zero_and_fits_the_record() -> None:
     target = TargetQuotes(Reason.NO_BOOK, TwoSided(), 0)
     values = record_values(target, view(None, None), strategy_tag=1, publish_ns=1, cause_ns=5)
     named = dict(zip(TARGET_QUOTES.value_names, values, strict=True))
-    assert named["book_version"] == named["reference_version"] == 0
+    missing = ("batch", "book_version", "reference_version", "book_age_ns", "reference_age_ns")
+    undecided = ("fair_px_e9", "model_px_e9", "reference_px_e9", "strike_e9", "keep")
+    assert [named[name] for name in (*missing, *undecided)] == [0] * 10
     assert named["reason"] == Reason.NO_BOOK
     packed = TARGET_QUOTES.struct.pack(*([0] * STAMP_COUNT), *values)
     assert len(packed) == TARGET_QUOTES.size

@@ -161,6 +161,24 @@ def test_an_input_that_is_no_dto_is_a_fault_like_any_other() -> None:
     assert flow.steps == ["withdraw"]
 
 
+@pytest.mark.parametrize("fails_in", ["", "signals"])
+def test_a_cache_that_cannot_be_cleared_is_a_fault_like_any_other(fails_in: str) -> None:
+    class Stuck(StrategyCache):
+        def clear(self) -> None:
+            super().clear()
+            raise MemoryError
+
+    flow = Flow(fails_in)
+    flow.cache = Stuck()
+    manager: TickManager[str] = TickManager(
+        flow.cache, (Part(flow, "threats"), Part(flow, "signals")), flow, publish=flow.publish,
+        withdraw=flow.withdraw,
+    )  # fmt: skip
+    with pytest.raises(MemoryError):
+        manager.run(ANCHOR, flow.inputs())
+    assert flow.steps[-1] == "withdraw"
+
+
 def test_a_flow_inside_another_is_refused_and_the_other_goes_on() -> None:
     flow = Flow()
     flow.cache.start_run({}, ANCHOR)

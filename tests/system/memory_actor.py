@@ -146,13 +146,14 @@ class Slow:
 
     def __init__(self, board: Any, turns_max: int) -> None:
         self.source, self.versions, self.turns_max = board._source, board._versions, turns_max
+        self.most = board.cell_count + 2
         self.roll = 1
 
     def __getitem__(self, where: slice) -> bytes:
         middle = (where.start + where.stop) // 2
         head = self.source[where.start : middle]
         self.roll = (self.roll * 75 + 74) % 65537
-        until = self.versions[0] + self.roll % 6
+        until = self.versions[0] + self.roll % self.most
         for _ in range(self.turns_max):
             if self.versions[0] >= until:
                 break
@@ -164,6 +165,8 @@ def mutate_reader(options: argparse.Namespace, board: Any) -> Any:
         board._source = Slow(board, options.linger)
     if options.twin == "pure" and options.mutant == "read":
         board._reach += 1
+    if options.twin == "pure" and options.mutant == "blind":
+        board._reach = 1 << 62  # It takes any copy for whole.
     if options.twin == "pure" and options.mutant == "history":
         board._span += 1
     return board

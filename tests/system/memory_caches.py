@@ -123,18 +123,26 @@ def attach(options: argparse.Namespace) -> Any:
     return BNCache.attach("BTCUSDT", namespace=options.namespace)
 
 
+def boards_of(cache: Any) -> list[Any]:
+    """The boards that a cache reads its snapshots from."""
+    store = getattr(cache, "_store", None)
+    reads = [store._read] if store is not None else [cache._read, cache._features_read]
+    return [read.__self__ for read in reads]
+
+
 def cache_reader(options: argparse.Namespace, twin: Any) -> None:
     """Read without rest, and count what is not what its number says."""
-    from tests.system.memory_actor import Asked, break_rules, say
+    from tests.system.memory_actor import Asked, break_rules, mutate_reader, say
 
     asked = Asked()
     break_rules(options, twin, options.linger)
     cache = attach(options)
+    boards = [mutate_reader(options, board) for board in boards_of(cache)]
     reads = distinct = torn = backward = nothing = bare = ages = 0
     last, evidence = 0, []
     say(ready=True)
     until = time.monotonic() + options.seconds
-    while not asked.to_end and time.monotonic() < until:
+    while not asked.to_end and time.monotonic() < until and not (options.mutant and torn):
         for _ in range(64):
             snapshot, seq = cache.get_latest()
             reads += 1
@@ -153,6 +161,7 @@ def cache_reader(options: argparse.Namespace, twin: Any) -> None:
     say(
         reads=reads, distinct=distinct, torn=torn, backward=backward, nothing=nothing, bare=bare,
         odd_ages=ages, seq=last, evidence=evidence,
+        retries=sum(board.retry_count for board in boards),
     )  # fmt: skip
 
 

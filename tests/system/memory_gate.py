@@ -82,11 +82,16 @@ class Judge:
             self.faults.append(f"{what}, at read {self.reads}, version {self.newest}")
 
     def look(self) -> None:
-        """One read as a strategy makes it: boards first, then the clock, then the gate."""
+        """One read as a strategy makes it: link first, then boards, then the clock, then the gate.
+
+        A link that was proven after the book was read does not say that the book stood until then:
+        the reader may have been stopped in between.
+        """
         segment = self.segment
+        link_ns = segment.link_ns
         has_moved = self.board.version(0) != self.newest
         found = self.board.read(0, self.tag)
-        link_ns, incarnation = segment.link_ns, segment.incarnation
+        incarnation = segment.incarnation
         now_ns = time.monotonic_ns()
         alive = segment.liveness(now_ns)
         witness = self.gate.Witness(alive, incarnation, link_ns)
@@ -220,9 +225,10 @@ def strict(options: argparse.Namespace, twin: Any) -> None:
 
 def _strict_turn(reader: Judge) -> None:
     segment = reader.segment
+    link_ns = segment.link_ns
     found = reader.board.read(0, reader.tag)
     alive = segment.liveness(segment.heartbeat_ns)
-    witness = reader.gate.Witness(alive, segment.incarnation, segment.link_ns)
+    witness = reader.gate.Witness(alive, segment.incarnation, link_ns)
     reader.gate.gate(found, reader.policy, time.monotonic_ns(), witness)
     reader.snapshot()
     reader.others()

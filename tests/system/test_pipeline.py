@@ -93,6 +93,8 @@ def test_every_cache_is_at_work_in_a_run_as_shipped() -> None:
             assert segment is not None
             for counter in counters:
                 pipeline.wait(lambda segment=segment, counter=counter: segment.counters[counter])
+        # What `penstock up` says of book and reference it has of PMCache and BNCache.
+        pipeline.wait(lambda: pipeline.shows(r"status  .*BTCUSDT [\d,.]+/[\d,.]+ .* Up 0\."))
         picture = Survey(pipeline.namespace).take(time.monotonic_ns(), time.time_ns())
         served = {row.role: row for row in picture.served}
         assert set(served) == {"strategy.maker", "executor.paper"}

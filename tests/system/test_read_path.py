@@ -67,10 +67,11 @@ class Eye:
     def look(self, **changes):
         """Book, trust and the moment they are of."""
         segment = self.segment
+        link_ns = segment.link_ns
         found = self.board.read(0, TAG)
-        told = segment.link_ns, segment.incarnation
+        incarnation = segment.incarnation
         now_ns = time.monotonic_ns()
-        witness = Witness(segment.liveness(now_ns), told[1], told[0])._replace(**changes)
+        witness = Witness(segment.liveness(now_ns), incarnation, link_ns)._replace(**changes)
         book, trust = gate(found, LATENCY_ARB, now_ns, witness)
         return book, trust, now_ns
 
@@ -225,6 +226,24 @@ def test_a_stopped_reader_comes_back_to_the_newest_record_and_to_its_age_of_now(
     assert found["jumps"] >= 3
     assert found["newest"] > version
     assert found["quotable"] > 0
+
+
+def test_a_reader_stopped_between_link_and_book_or_behind_both_trusts_no_old_book(play):
+    """What is known of the link has to be older than the book, as `strategy` and `executor` do."""
+    begin(play, "beat", twin=KINDS[-1])
+    eye = Eye(play.namespace)
+    segment, board = eye.segment, eye.board
+
+    def judge(book, link_ns):
+        now_ns = time.monotonic_ns()
+        witness = Witness(segment.liveness(now_ns), segment.incarnation, link_ns)
+        return gate(book, LATENCY_ARB, now_ns, witness)[1]
+
+    link_ns, book = segment.link_ns, board.read(0, TAG)
+    time.sleep(0.6)  # As long as this process is stopped, the feed goes on.
+    assert judge(book, link_ns) is Trust.STALE
+    assert judge(board.read(0, TAG), link_ns) is Trust.LIVE, "it is its own evidence"
+    assert judge(book, segment.link_ns) is Trust.QUIET, "so nobody may read it behind the book"
 
 
 @pytest.mark.parametrize("jump_ns", [HOUR_NS, -HOUR_NS])

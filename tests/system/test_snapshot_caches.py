@@ -16,6 +16,10 @@ from tests.system.memory_world import stage, twins, wait_for
 
 SECONDS = 0.6
 KILLS = 8
+CONVICT_SECONDS = 60.0
+LINGER = {"pure": 6_000, "steps": 60_000}
+"""Turns of a loop in the middle of a copy, at most: some publications of the writer's time."""
+WRITER_LINGER = 50
 CACHES = ("pair_bbo", "bbo")
 PAIRS = [(record, kind, kind) for record in CACHES for kind in twins("pure", "core")]
 PAIRS += [("bbo", *twins("pure", "core"))] if len(twins("pure", "core")) == 2 else []
@@ -57,18 +61,31 @@ def test_every_snapshot_is_whole_and_comes_with_its_own_number(record, writer, r
         assert facts["bare"] < facts["reads"] // 2, "features hardly ever joined their top"
 
 
-@pytest.mark.parametrize("kind", twins("steps"))
-@pytest.mark.parametrize("record", CACHES)
-def test_also_under_twins_that_linger_in_the_middle_of_every_copy(record, kind):
+def lingering(record, kind, seconds, **options):
+    """Let a reader linger in the middle of every copy; give what it saw."""
+    common = {"twin": kind, "record": record, **options}
     with stage() as play:
-        writing = play.play("cache_writer", twin=kind, record=record, linger=2000)
+        writing = play.play("cache_writer", linger=WRITER_LINGER, **common)
         writing.report()
-        reading = play.play("cache_reader", twin=kind, record=record, seconds=SECONDS, linger=2000)
+        reading = play.play("cache_reader", linger=LINGER[kind], seconds=seconds, **common)
         reading.report()
         found = reading.report()
         writing.end()
-    print(f"\n{record} lingering: {found}")
+    print(f"\n{record} {kind} lingering: {found}")
+    return found
+
+
+@pytest.mark.parametrize("kind", twins("pure", "steps"))
+@pytest.mark.parametrize("record", CACHES)
+def test_also_under_twins_that_linger_in_the_middle_of_every_copy(record, kind):
+    found = lingering(record, kind, SECONDS)
     is_clean(found)
+    assert found["retries"] > 0, "no copy was ever overtaken"
+
+
+@pytest.mark.parametrize("record", CACHES)
+def test_a_reader_that_takes_every_copy_for_whole_is_convicted(record):
+    assert lingering(record, "pure", CONVICT_SECONDS, mutant="blind")["torn"] > 0
 
 
 @pytest.mark.parametrize("kind", twins("pure", "core"))
