@@ -104,13 +104,14 @@ class BookAccess:
             raise TypeError(f"now_ns is {now_ns!r:.60}: it must be a whole number of nanoseconds")
         if policy is not None and type(policy) is not Policy:
             raise TypeError(f"policy is {policy!r:.60}: it must be a Policy, or None")
+        # Before the book: a link that is proven after it was read does not say that it still stood.
+        witness = self.store.witness(now_ns, wall_offset_ns=self.wall_offset_ns)
         sight = self.store.look(token) if self.is_enabled else None
         if sight is None:
             self.metrics.judged(Trust.NOT_SUBSCRIBED, 0)
             return None, Trust.NOT_SUBSCRIBED
         if _is_newer(sight, now_ns):
             now_ns = monotonic_ns()
-        witness = self.store.witness(now_ns, wall_offset_ns=self.wall_offset_ns)
         book, trust = judge(sight, policy or self.default, now_ns, witness)
         self.metrics.judged(trust, now_ns - book.recv_ns if book is not None else 0)
         return (book if trust.is_quotable else None), trust

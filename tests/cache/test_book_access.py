@@ -186,6 +186,25 @@ def test_a_quiet_book_is_served_as_long_as_its_link_is_proven(pm):
     assert access.metrics.summary().age_histogram[7] == 1
 
 
+def test_a_link_proven_after_the_book_was_read_proves_nothing_of_it(pm, monkeypatch):
+    """Who reads may be stopped between the two."""
+    store = pm.store()
+    old_ns = NOW - 600 * MS
+    pm.publish_top(recv_ns=old_ns, proven_ns=old_ns)
+    pm.publish_depth(recv_ns=old_ns)
+    pm.beat(NOW, link_ns=old_ns)
+    look = store.look
+
+    def look_and_stop(token):
+        sight = look(token)
+        pm.beat(NOW)
+        return sight
+
+    monkeypatch.setattr(store, "look", look_and_stop)
+    assert BookAccess(store).get_book(UP, LATENCY_ARB, NOW) == (None, Trust.STALE)
+    assert BookAccess(store).get_book(UP, LATENCY_ARB, NOW)[1] is Trust.QUIET
+
+
 def test_depth_that_stands_still_while_its_top_moves_on_is_stale(bn):
     access = BookAccess(bn.store())
     live(bn)
