@@ -233,6 +233,8 @@ def rest_table(picture: Picture) -> Table:
         ">direct", ">took p50/p95 ms", ">differed", "gate", "reason",
     )  # fmt: skip
     for row in picture.rest_caches:
+        if not row.gate:
+            continue  # Nothing goes past it: its metrics stand beside the counters.
         _add(
             table,
             row.role,

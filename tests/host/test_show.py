@@ -89,6 +89,7 @@ def test_metrics_are_shown_by_their_names_beside_the_counters_of_their_process(f
     assert f"{role} mm_md_cache_hit_total 1,234" in words
     assert f"{role} mm_md_refresh_latency_ms_p95 7.86" in words
     assert "mm_md" not in text_of(picture)
+    assert "rest snapshots" not in text_of(picture), "nothing goes past this one"
 
 
 def test_how_far_a_price_moved_is_shown_with_its_sign_and_an_old_reference_in_colour(filled):
