@@ -43,8 +43,9 @@ ASKED_MAX: Final = 100
 """Tokens of one question. The venue takes 500; but an answer has to fit `fetch.BODY_BYTES_MAX`,
 and a deep book has 30 KB."""
 
-FAILED_S_MAX: Final = 4.0
-"""The longest delay after questions that failed: a quiet market is STALE after five seconds."""
+FAILED_S_MAX: Final = 2.0
+"""The longest delay after questions that failed, of one to two seconds as drawn: no more than the
+cache's own, so that quiet markets come back soon after the venue did."""
 
 RETRY_AFTER_S_MAX: Final = 300.0
 """A Retry-After beyond it is not believed."""
