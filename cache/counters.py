@@ -8,6 +8,7 @@ Ids are positions in the segment and only ever appended.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from enum import IntEnum
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -145,7 +146,7 @@ class Counter(IntEnum):
     cache_md_hit_permille = 188, "Not a count: hits of a thousand reads of REST snapshots."
     cache_md_shadows_compared = 189, "In shadow, a kept REST snapshot was compared to the venue's."
     cache_md_shadows_differed = 190, "It was another than the venue's."
-    cache_md_rolled_back = 191, "The cache of REST snapshots was given up: a gate tripped."
+    cache_md_rolled_back = 191, "Not a count: 1 where a gate tripped: the cache was given up."
     cache_book_hits = 200, "A book was asked for and served."
     cache_book_misses_not_subscribed = 201, "No book: nobody lists the token."
     cache_book_misses_not_ready = 202, "No book: warming up, resynchronising, in doubt, or no feed."
@@ -220,6 +221,14 @@ def bucket_floor(bucket: int) -> int:
     return ((bucket & 15) + 16) << shift
 
 
+def percentiles_of(counts: Iterable[int], *points: float) -> tuple[int, ...] | None:
+    """Values below which `points` (0 to 1) of what the buckets count lie; None of nothing."""
+    totals = list(accumulate(counts))
+    if not totals[-1]:
+        return None
+    return tuple(bucket_floor(bisect_left(totals, max(1, point * totals[-1]))) for point in points)
+
+
 class CounterWriter:
     """The one writer of a segment's counters; belongs to one thread."""
 
@@ -274,12 +283,11 @@ class CounterReader:
 
     def percentiles(self, histogram: Histogram, *points: float) -> tuple[int, ...] | None:
         """Values in ns below which `points` (0 to 1) of all lie; None when nothing was recorded."""
-        totals = list(accumulate(self._values(histogram)))
-        if not totals[-1]:
-            return None
-        return tuple(
-            bucket_floor(bisect_left(totals, max(1, point * totals[-1]))) for point in points
-        )
+        return percentiles_of(self._values(histogram), *points)
+
+    def counts(self, histogram: Histogram) -> list[int]:
+        """How many values fell into each bucket, without numpy."""
+        return self._values(histogram).tolist()
 
     def _values(self, histogram: Histogram) -> memoryview:
         at = layout.HISTOGRAMS_OFFSET // 8 + histogram * layout.BUCKET_COUNT

@@ -1,7 +1,9 @@
 """What the cache for REST snapshots did: hits, misses, ages and refresh latencies, in memory.
 
 An exporter takes `rows()`, each a metric with its labels; writing them as text is its business.
-The segment's counters are kept besides, where there is a writer of them. Bounded: the figures of at
+The segment's counters are kept besides, where there is a writer of them; `totals` reads them from
+outside, of a dead process too, all symbols together: a symbol here is a token that trades for some
+minutes, and a segment has no room for what each of them did. Bounded: the figures of at
 most `symbols_max` symbols are kept apart. Those of the one that was longest unused are added to
 `evicted` when another needs the place, so that no sum ever falls.
 
@@ -16,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from math import ceil
 from typing import NamedTuple
 
-from cache.counters import Counter, CounterWriter, Histogram
+from cache.counters import Counter, CounterReader, CounterWriter, Histogram
 
 EVICTED = "(evicted)"
 OTHER = "(other)"
@@ -33,6 +35,39 @@ class MetricRow(NamedTuple):
     name: str
     labels: tuple[tuple[str, str], ...]
     value: float
+
+
+TOTALS = {
+    "mm_md_cache_hit_total": Counter.cache_md_hits,
+    "mm_md_cache_stale_total": Counter.cache_md_hits_stale,
+    "mm_md_cache_miss_total": Counter.cache_md_misses,
+    "mm_md_cache_invalidated_total": Counter.cache_md_invalidated,
+    "mm_md_cache_evicted_total": Counter.cache_md_evicted,
+    "mm_md_refresh_failed_total": Counter.cache_md_refreshes_failed,
+    "mm_md_refresh_outdated_total": Counter.cache_md_refreshes_outdated,
+}
+TIMES = {
+    "mm_md_cache_age_ms": Histogram.cache_md_age_ns,
+    "mm_md_refresh_latency_ms": Histogram.cache_md_refresh_ns,
+}
+
+
+def totals(counters: CounterReader) -> dict[str, float]:
+    """Give the metrics of one segment by their names; empty where nothing was ever read.
+
+    Ages are those of the snapshots that were given out, at that moment.
+    """
+    found: dict[str, float] = {name: counters[counter] for name, counter in TOTALS.items()}
+    hits, misses = counters[Counter.cache_md_hits], counters[Counter.cache_md_misses]
+    if not hits + misses:
+        return {}
+    found["mm_md_cache_hit_ratio"] = hits / (hits + misses)
+    for name, histogram in TIMES.items():
+        for point, ns in zip(
+            (50, 95, 99), counters.percentiles(histogram, 0.5, 0.95, 0.99) or (), strict=False
+        ):
+            found[f"{name}_p{point}"] = ns / 1e6
+    return found
 
 
 class MDSummary(NamedTuple):

@@ -6,9 +6,10 @@ their tags, so those of a smaller share are among those of a larger one, on ever
 every start. In shadow the venue's own answer is given always, and the cache is read beside it and
 compared with it. Both ways are measured in the segment's histograms: of the same run.
 
-The rollback gates are `judge`, of figures alone: the feed applies it, `penstock status` shows it.
-One that tripped stays so for the life of the process. What nobody answered is no figure of either
-way: an outage of the venue is not the cache's fault.
+The rollback gates are `judge`, of figures alone: `MDGates` applies it, once for all rollouts of a
+process, to what was measured since it started, at most an hour ago; `penstock status` shows it of
+all that was measured. One that tripped stays so for the life of the process. What nobody answered
+is no figure of either way: an outage of the venue is not the cache's fault.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, NamedTuple
 
-from cache.counters import Counter, CounterReader, CounterWriter, Histogram
+from cache.counters import Counter, CounterReader, CounterWriter, Histogram, percentiles_of
 from cache.md_cache import FAILURES, MDCache
 from cache.md_config import MDCacheConfig
 from cache.md_entry import MDCacheEntry, MDMiss
@@ -32,9 +33,16 @@ HIT_RATIO_MIN: Final = 0.5
 REGRESSION_MAX: Final = 0.15
 """So much slower than asking the venue may the cache be, in the 95th percentile."""
 
+WINDOW_NS: Final = 3_600 * 10**9
+"""The gates look back no further: what was good for a day does not hide what is bad now."""
+
+KINDS: Final = (
+    Histogram.cache_md_read_ns, Histogram.cache_md_age_ns, Histogram.cache_md_direct_ns
+)  # fmt: skip
+
 
 class Figures(NamedTuple):
-    """What was measured of both ways since the segment was made; times in ns, None unknown."""
+    """What was measured of both ways; times in ns, None unknown."""
 
     read_count: int = 0
     """Reads through the cache that were answered."""
@@ -88,18 +96,40 @@ def judge(figures: Figures) -> tuple[Gate, str]:
     return Gate.KEEP, f"{told}; {times}"
 
 
-def figures_of(counters: CounterReader) -> Figures:
-    """Read the figures of one segment."""
-    kinds = (Histogram.cache_md_read_ns, Histogram.cache_md_age_ns, Histogram.cache_md_direct_ns)
-    read, age, direct = (counters.percentiles(kind, 0.5, 0.95) or (None, None) for kind in kinds)
+class Totals(NamedTuple):
+    """What the counters said at some moment."""
+
+    hit_count: int
+    counts: tuple[list[int], ...]
+    """Of each of `KINDS`, by bucket."""
+
+    @classmethod
+    def of(cls, counters: CounterReader) -> Totals:
+        return cls(counters[Counter.cache_md_hits], tuple(map(counters.counts, KINDS)))
+
+    def less(self, before: Totals) -> Totals:
+        """Give what came since then."""
+        counts = (
+            [after - sooner for after, sooner in zip(*both, strict=True)]
+            for both in zip(self.counts, before.counts, strict=True)
+        )
+        return Totals(self.hit_count - before.hit_count, tuple(counts))
+
+
+def figures_of(counters: CounterReader, before: Totals | None = None) -> Figures:
+    """Read the figures of one segment, since it was made or since some moment."""
+    found = Totals.of(counters)
+    if before is not None:
+        found = found.less(before)
+    read, age, direct = (percentiles_of(one, 0.5, 0.95) or (None, None) for one in found.counts)
     return Figures(
-        read_count=counters.total(Histogram.cache_md_read_ns),
-        hit_count=counters[Counter.cache_md_hits],
+        read_count=sum(found.counts[0]),
+        hit_count=found.hit_count,
         read_p50_ns=read[0],
         read_p95_ns=read[1],
         age_p50_ns=age[0],
         age_p95_ns=age[1],
-        direct_count=counters.total(Histogram.cache_md_direct_ns),
+        direct_count=sum(found.counts[2]),
         direct_p50_ns=direct[0],
         direct_p95_ns=direct[1],
         compared_count=counters[Counter.cache_md_shadows_compared],
@@ -113,8 +143,47 @@ def is_in_share(tag: int, share: float) -> bool:
     return (tag >> 11) < share * (1 << 53)
 
 
+class MDGates:
+    """The rollback gates of one process, whose rollouts go back all together or not at all."""
+
+    def __init__(
+        self,
+        config: MDCacheConfig,
+        counters: CounterWriter,
+        *,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Begin anew: what was measured, and given up, before this process says nothing of it."""
+        self.is_rolled_back = False
+        self._config = config
+        self._counters = counters
+        self._now_ns = now_ns
+        self._begin()
+        counters.set(Counter.cache_md_rolled_back, 0)
+
+    def _begin(self) -> None:
+        self._since_ns = self._now_ns()
+        self._before = Totals.of(self._counters.reader)
+
+    def check(self) -> str:
+        """Apply the gates; say why everything is asked directly from now on, or nothing.
+
+        In shadow nothing hangs on the cache, and all of it is to be seen: no gate is applied.
+        """
+        if self.is_rolled_back or self._config.shadow:
+            return ""
+        gate, reason = judge(figures_of(self._counters.reader, self._before))
+        if gate.is_tripped:
+            self.is_rolled_back = True
+            self._counters.set(Counter.cache_md_rolled_back, 1)
+            return reason
+        if self._now_ns() - self._since_ns > WINDOW_NS:
+            self._begin()
+        return ""
+
+
 class MDRollout:
-    """The reads of one process, through the cache or not; belongs to its event loop."""
+    """Reads of one process, through the cache or not; belongs to its event loop."""
 
     def __init__(
         self,
@@ -122,11 +191,12 @@ class MDRollout:
         refresh: Refresh,
         counters: CounterWriter,
         *,
+        gates: MDGates,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Make the cache, too: who asks the venue by itself asks as it does, by `refresh`."""
         self.cache = MDCache(config, refresh, counters=counters, now_ns=now_ns)
-        self.is_rolled_back = False
+        self._gates = gates
         self._config = config
         self._refresh = refresh
         self._counters = counters
@@ -136,7 +206,7 @@ class MDRollout:
         self, symbol: str, depth: int, max_age_ms: int, *, tag: int
     ) -> MDCacheEntry | MDMiss:
         """Give a snapshot as `MDCache.read` does, by the way of the market that has this tag."""
-        if self.is_rolled_back or not is_in_share(tag, self._config.share):
+        if self._gates.is_rolled_back or not is_in_share(tag, self._config.share):
             return await self._ask(symbol, depth)
         if not self._config.shadow:
             return await self._read(symbol, depth, max_age_ms)
@@ -145,20 +215,6 @@ class MDRollout:
         if isinstance(kept, MDCacheEntry) and isinstance(found, MDCacheEntry):
             self._compare(kept, found)
         return found
-
-    def check(self) -> str:
-        """Apply the gates; say why everything is asked directly from now on, or nothing.
-
-        In shadow nothing hangs on the cache, and all of it is to be seen: no gate is applied.
-        """
-        if self.is_rolled_back or self._config.shadow:
-            return ""
-        gate, reason = judge(figures_of(self._counters.reader))
-        if not gate.is_tripped:
-            return ""
-        self.is_rolled_back = True
-        self._counters.add(Counter.cache_md_rolled_back)
-        return reason
 
     async def _read(self, symbol: str, depth: int, max_age_ms: int) -> MDCacheEntry | MDMiss:
         begun_ns = self._now_ns()

@@ -31,6 +31,7 @@ from cache.layout import (
     BoardSpec,
     tag_of,
 )
+from cache.md_rollout import MDGates
 from cache.segment import WriterSegment
 from feeds.depth_turns import DepthTurns
 from feeds.discovery import DiscoverySettings, Resolver
@@ -248,7 +249,13 @@ async def serve(segment: WriterSegment, config: Config) -> None:
     books = RestBooks(venue.clob_url, segment.counters, timeout_s=book_timeout_s)
     budget = Budget(settings.witness_books_per_s, lambda: books.waiting_count)
     make_witness = partial(
-        Witness, config.md_cache, books.refresh, segment.counters, ring=segment.ring, budget=budget
+        Witness,
+        config.md_cache,
+        books.refresh,
+        segment.counters,
+        ring=segment.ring,
+        budget=budget,
+        gates=MDGates(config.md_cache, segment.counters),
     )
     feed = PolymarketFeed(
         segment,

@@ -5,6 +5,11 @@ that it lacks. What is wanted within a few milliseconds goes into one `POST /boo
 venue counts questions, not tokens. A question goes on a thread (`feeds/fetch.py`); its books are
 read a few at a time, so that frames are not held up.
 
+A venue that fails is asked less, not more: after a question that failed the next one begins later,
+each time twice as late, and not before the venue's Retry-After. What is wanted meanwhile waits.
+(The delays of the cache are each token's own: alone they would make of one question for a hundred
+tokens a hundred.)
+
 The invariant: at most `QUESTIONS_MAX` questions are under way, and one begins `GAP_S` after the
 other at the soonest, whatever is wanted; and whoever wants a book hears something: the book, that
 there is none, or why nobody knows. It does not repeat a question; the cache does.
@@ -13,14 +18,17 @@ there is none, or why nobody knows. It does not repeat a question; the cache doe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import random
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final
 
 from cache.counters import Counter, CounterWriter
 from cache.md_entry import MDBook, MDRefreshError
+from feeds.dialing import backoff_s
 from feeds.fetch import FetchFailed, fetch_aside
-from feeds.rest_books_wire import RestBook, books_question, parse_books, read_book
+from feeds.rest_books_wire import RestBook, books_question, parse_book, read_book, split_books
+from host.log import get_log
 
 GATHER_S: Final = 0.005
 """For so long symbols are gathered into one question."""
@@ -35,11 +43,19 @@ ASKED_MAX: Final = 100
 """Tokens of one question. The venue takes 500; but an answer has to fit `fetch.BODY_BYTES_MAX`,
 and a deep book has 30 KB."""
 
+FAILED_S_MAX: Final = 2.0
+"""The longest delay after questions that failed, of one to two seconds as drawn: no more than the
+cache's own, so that quiet markets come back soon after the venue did."""
+
+RETRY_AFTER_S_MAX: Final = 300.0
+"""A Retry-After beyond it is not believed."""
+
 READ_COUNT: Final = 8
 """So many books are read before the loop is asked for frames: half a millisecond."""
 
 Post = Callable[[str, float, bytes], Awaitable[bytes]]
 _Answers = list[asyncio.Future[RestBook | None]]
+log = get_log("feeds")
 
 
 class RestBooks:
@@ -61,6 +77,8 @@ class RestBooks:
         self._timer: asyncio.TimerHandle | None = None
         self._next_s = 0.0
         """When the next question may begin, by the loop's clock."""
+        self._failed_count = 0
+        """Questions that failed since one was answered."""
         self._questions: set[asyncio.Task[None]] = set()
 
     @property
@@ -113,19 +131,22 @@ class RestBooks:
 
     async def _ask(self, taken: dict[str, _Answers]) -> None:
         self._counters.add(Counter.feeds_witness_asked)
-        books = parse_books(await self._post(self._url, self._timeout_s, books_question(taken)))
-        for count, (symbol, answers) in enumerate(taken.items(), 1):
-            told = books.get(symbol)
-            for answer in answers:
-                if not answer.done():
-                    answer.set_result(told)
+        told = split_books(await self._post(self._url, self._timeout_s, books_question(taken)))
+        for count, part in enumerate(told, 1):
+            book = parse_book(part)
+            _settle(taken.get(book.asset_id, ()), book)
             if count % READ_COUNT == 0:
                 await asyncio.sleep(0)
+        for answers in taken.values():
+            _settle(answers, None)
+        self._failed_count = 0
 
     def _ended(self, taken: dict[str, _Answers], question: asyncio.Task[None]) -> None:
         """Tell whoever still waits why nothing came: a fault of ours is theirs to raise."""
         self._questions.discard(question)
         fault = None if question.cancelled() else question.exception()
+        if isinstance(fault, FetchFailed | MDRefreshError):
+            self._put_off(fault)
         if isinstance(fault, FetchFailed) or question.cancelled():
             fault = MDRefreshError(f"{self._url}: {fault or 'ended'}")
         for answers in taken.values():
@@ -134,3 +155,22 @@ class RestBooks:
                     answer.set_exception(fault)
         if self._wanted:
             self._send_soon()
+
+    def _put_off(self, fault: FetchFailed | MDRefreshError) -> None:
+        """Ask nothing for a while."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._failed_count += 1
+        wait_s = backoff_s(self._failed_count - 1, random.random(), longest_s=FAILED_S_MAX)
+        text = fault.retry_after if isinstance(fault, FetchFailed) else ""
+        if text.isascii() and text.isdigit():
+            wait_s = max(wait_s, min(float(text), RETRY_AFTER_S_MAX))
+        self._next_s = max(self._next_s, asyncio.get_running_loop().time() + wait_s)
+        log.warning("books_failed", url=self._url, cause=fault, wait_ms=round(wait_s * 1e3))
+
+
+def _settle(answers: Iterable[asyncio.Future[RestBook | None]], told: RestBook | None) -> None:
+    for answer in answers:
+        if not answer.done():
+            answer.set_result(told)

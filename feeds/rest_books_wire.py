@@ -1,8 +1,9 @@
 """`POST /books` of Polymarket: the question, and the books of its answer. Pure.
 
-The answer is a list of books in any order, without those that the venue does not have. What is
-no book raises for the token that it is about, what is no answer for all of them. Its levels become
-exact integers, best first, and no more of them than are wanted.
+The answer is a list of books in any order, without those that the venue does not have. Its books
+are taken apart before they are decoded, one by one: an answer may have megabytes. What is no book
+raises for the token that it is about, what is no answer for all of them. Its levels become exact
+integers, best first, and no more of them than are wanted.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class VenueBook(MDBook, frozen=True):
         return VenueBook(self.bids[:depth], self.asks[:depth], self.venue_ts_ns, self.tick_e9)
 
 
-_decode = msgspec.json.Decoder(list[RestBook]).decode
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode = msgspec.json.Decoder(RestBook).decode
 
 
 def books_question(tokens: Iterable[str]) -> bytes:
@@ -51,12 +53,20 @@ def books_question(tokens: Iterable[str]) -> bytes:
     return msgspec.json.encode([{"token_id": token} for token in tokens])
 
 
-def parse_books(body: bytes) -> dict[str, RestBook]:
-    """Read an answer: its books by token. Raises MDRefreshError."""
+def split_books(body: bytes) -> list[msgspec.Raw]:
+    """Take an answer apart, decoding none of its books. Raises MDRefreshError."""
     try:
-        return {book.asset_id: book for book in _decode(body)}
+        return _split(body)
     except DECODE_FAULTS as fault:
         raise MDRefreshError(f"no list of books: {fault}") from None
+
+
+def parse_book(part: msgspec.Raw) -> RestBook:
+    """Decode one book of an answer. Raises MDRefreshError: nobody knows whose it was to be."""
+    try:
+        return _decode(part)
+    except DECODE_FAULTS as fault:
+        raise MDRefreshError(f"no book: {fault}") from None
 
 
 def read_book(told: RestBook, depth: int) -> VenueBook:

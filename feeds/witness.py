@@ -31,7 +31,7 @@ from cache.md_config import MDCacheConfig
 from cache.md_entry import MDCacheEntry, MDMiss
 from cache.md_invalidator import MDCacheInvalidator
 from cache.md_refresh import Refresh
-from cache.md_rollout import MDRollout
+from cache.md_rollout import MDGates, MDRollout
 from feeds.book import TokenBook, top_of
 from feeds.pair import Pair
 from feeds.rest_books_wire import VenueBook
@@ -171,11 +171,13 @@ class Witness:
         *,
         ring: Callable[[], None],
         budget: Budget,
+        gates: MDGates,
         now_ns: Callable[[], int] = monotonic_ns,
     ) -> None:
-        """Ask by `refresh` within a `budget`, others' too, and `ring` after publishing."""
+        """Ask by `refresh` within a `budget` and `gates`, others' too; `ring` after publishing."""
         self._budget = budget
-        self._rollout = MDRollout(config, refresh, counters, now_ns=now_ns)
+        self._gates = gates
+        self._rollout = MDRollout(config, refresh, counters, gates=gates, now_ns=now_ns)
         self.cache = self._rollout.cache
         self._watch = MDCacheInvalidator(self.cache)
         self._counters = counters
@@ -214,7 +216,7 @@ class Witness:
             self._watch.check(now_ns)
             for gone in self._looks.keys() - set(pairs):
                 del self._looks[gone]
-        if self._tick_count % JUDGE_EVERY == 0 and (cause := self._rollout.check()):
+        if self._tick_count % JUDGE_EVERY == 0 and (cause := self._gates.check()):
             log.warning("md_cache_rolled_back", cause=cause)
         due = []
         for pair in pairs:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from cache.book_metrics import summarize
 from cache.counters import Histogram
+from cache.md_metrics import totals
 from cache.md_rollout import figures_of, judge
 from cache.segment import ReaderSegment
 from host.picture import RestCacheRow, ServedRow
@@ -42,14 +43,16 @@ def served(segments: Segments) -> Iterator[ServedRow]:
 def rest_caches(segments: Segments) -> Iterator[RestCacheRow]:
     """What the cache for REST snapshots did in each process that has one."""
     for role, found in segments.items():
-        figures = figures_of(found.counters)
+        figures, metrics = figures_of(found.counters), totals(found.counters)
+        if not (metrics or figures.direct_count):
+            continue
+        row = RestCacheRow(role, "", metrics=metrics, hit_ratio=figures.hit_ratio)
         if figures.read_count or figures.direct_count:
-            gate, reason = judge(figures)
-            row = RestCacheRow(role, "ROLLED_BACK" if figures.rolled_back_count else gate.name)
-            row.reason, row.hit_ratio = reason, figures.hit_ratio
-            for name in RestCacheRow.COPIED:
-                setattr(row, name, getattr(figures, name))
-            yield row
+            gate, row.reason = judge(figures)
+            row.gate = "ROLLED_BACK" if figures.rolled_back_count else gate.name
+        for name in RestCacheRow.COPIED:
+            setattr(row, name, getattr(figures, name))
+        yield row
 
 
 def latencies(found: ReaderSegment) -> dict[str, list[int]]:

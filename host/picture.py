@@ -206,7 +206,8 @@ class RestCacheRow(Struct):
 
     role: str
     gate: str
-    """What the rollback gates say of these figures; ROLLED_BACK once one of them was applied."""
+    """What the rollback gates say of these figures; ROLLED_BACK once one of them was applied, and
+    nothing where no read may go past the cache."""
     reason: str = ""
     read_count: int = 0
     hit_ratio: float | None = None
@@ -219,6 +220,9 @@ class RestCacheRow(Struct):
     direct_p95_ns: int | None = None
     compared_count: int = 0
     differed_count: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The metrics of the cache, `mm_md_*`, all symbols together; times in ms. What was never seen
+    has none."""
 
 
 class Picture(Struct):

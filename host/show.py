@@ -233,6 +233,8 @@ def rest_table(picture: Picture) -> Table:
         ">direct", ">took p50/p95 ms", ">differed", "gate", "reason",
     )  # fmt: skip
     for row in picture.rest_caches:
+        if not row.gate:
+            continue  # Nothing goes past it: its metrics stand beside the counters.
         _add(
             table,
             row.role,
@@ -284,14 +286,19 @@ def settled(row: PositionRow) -> str | Text:
 
 
 def counter_table(picture: Picture) -> Table:
-    """Every counter that is not zero, and the latencies, by role."""
+    """Every counter that is not zero, the latencies, and metrics by their own names, by role."""
     table = _table("counters", "role", "name", ">value")
+    metrics = {row.role: row.metrics for row in picture.rest_caches}
     for role in sorted(picture.counters):
         for name, value in picture.counters[role].items():
             _add(table, role, name, f"{value:,}")
         for name, points in picture.latencies.get(role, {}).items():
             shown = " / ".join(f"{point / 1000:,.0f}" for point in points)
             _add(table, role, f"{name} p50 / p99 / p99.9", f"{shown} us")
+        for name, metric in metrics.get(role, {}).items():
+            _add(
+                table, role, name, f"{metric:,.2f}" if isinstance(metric, float) else f"{metric:,}"
+            )
     return table
 
 

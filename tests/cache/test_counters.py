@@ -11,6 +11,7 @@ from cache.counters import (
     Histogram,
     bucket_floor,
     bucket_of,
+    percentiles_of,
 )
 
 
@@ -62,6 +63,21 @@ def test_percentiles_come_from_the_buckets_and_nothing_recorded_is_none(words):
         writer.record(Histogram.wire_to_slot_ns, value)
     assert reader.percentiles(Histogram.wire_to_slot_ns, 0.5, 0.75, 1.0) == (10, 10, 992)
     assert int(reader.buckets(Histogram.loop_turn_ns).sum()) == 0
+
+
+def test_percentiles_of_what_came_since_are_those_of_the_difference(words):
+    writer, reader = CounterWriter(words), CounterReader(words)
+    for _ in range(9):
+        writer.record(Histogram.loop_turn_ns, 10)
+    before = reader.counts(Histogram.loop_turn_ns)
+    writer.record(Histogram.loop_turn_ns, 30)
+    assert (before[10], sum(before)) == (9, 9), "a copy"
+    since = [
+        after - sooner
+        for after, sooner in zip(reader.counts(Histogram.loop_turn_ns), before, strict=True)
+    ]
+    assert percentiles_of(since, 0.0, 1.0) == (30, 30)
+    assert percentiles_of([0] * len(since), 0.5) is None
 
 
 def test_no_two_histograms_share_a_word(words):

@@ -4,7 +4,7 @@ import pytest
 
 from cache import layout
 from cache.counters import Counter, CounterReader, CounterWriter, Histogram
-from cache.md_metrics import EVICTED, LATENCIES_KEPT, OTHER, REASONS_MAX, StageMetrics
+from cache.md_metrics import EVICTED, LATENCIES_KEPT, OTHER, REASONS_MAX, StageMetrics, totals
 
 
 def values(metrics, name):
@@ -150,3 +150,38 @@ def test_the_segment_tells_hits_of_a_thousand_and_how_long_refreshes_take():
     assert told[Counter.cache_md_hit_permille] == 666
     (p95_ns,) = told.percentiles(Histogram.cache_md_refresh_ns, 0.95)
     assert p95_ns == pytest.approx(12e6, rel=1 / 16)
+
+
+def test_from_outside_the_process_the_metrics_have_the_same_names_and_values():
+    words = memoryview(bytearray(layout.BOARDS_OFFSET)).cast("Q")
+    told = CounterReader(words)
+    assert totals(told) == {}, "nothing was read"
+    writer = CounterWriter(words)
+    metrics = StageMetrics(4, counters=writer)
+    metrics.record_md_cache_miss("A")
+    assert "mm_md_cache_age_ms_p50" not in totals(told), "nothing was given out"
+    for symbol in "AAB":
+        metrics.record_md_cache_hit(symbol, is_stale=symbol == "B")
+    metrics.record_md_invalidated("ws_gap")
+    metrics.record_md_invalidated("reconnect")
+    metrics.record_md_evicted("B")
+    metrics.record_md_refresh_failed()
+    for _ in range(3):
+        metrics.record_md_refresh_outdated()
+    for latency_ms in range(1, 101):
+        metrics.record_md_refresh_latency(latency_ms)
+        writer.record(Histogram.cache_md_age_ns, 10 * latency_ms * 1_000_000)
+    found, summed = totals(told), dict.fromkeys(("hit", "stale", "miss", "invalidated"), 0)
+    for row in metrics.rows():
+        name = row.name.removeprefix("mm_md_cache_").removesuffix("_total")
+        if name in summed:
+            summed[name] += row.value
+    assert summed == {name: found[f"mm_md_cache_{name}_total"] for name in summed}
+    assert summed == {"hit": 3, "stale": 1, "miss": 1, "invalidated": 2}
+    assert found["mm_md_cache_evicted_total"] == 1
+    assert found["mm_md_refresh_failed_total"] == 1
+    assert found["mm_md_refresh_outdated_total"] == 3
+    assert found["mm_md_cache_hit_ratio"] == 0.75
+    for point in (50, 95, 99):
+        assert found[f"mm_md_refresh_latency_ms_p{point}"] == pytest.approx(point, rel=1 / 15)
+        assert found[f"mm_md_cache_age_ms_p{point}"] == pytest.approx(10 * point, rel=1 / 15)

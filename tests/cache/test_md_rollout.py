@@ -13,8 +13,10 @@ from cache.md_config import MDCacheConfig
 from cache.md_entry import MDMiss, MDRefreshError
 from cache.md_rollout import (
     READS_MIN,
+    WINDOW_NS,
     Figures,
     Gate,
+    MDGates,
     MDRollout,
     figures_of,
     is_in_share,
@@ -33,10 +35,23 @@ class World:
         self.loop = JumpLoop()
         self.counters = CounterWriter(memoryview(bytearray(layout.BOARDS_OFFSET)).cast("Q"))
         self.answer, self.latency_ms, self.asked = book_at(50), 10, 0
-        self.rollout = MDRollout(
-            MDCacheConfig(**{"enabled": True} | config), self.refresh, self.counters,
+        self.config = MDCacheConfig(**{"enabled": True} | config)
+        self.rollouts = []
+        self.starts()
+
+    def starts(self):
+        """Begin as a process does, on the counters of the one before it."""
+        self.gates = MDGates(self.config, self.counters, now_ns=lambda: self.loop.now_ns)
+        self.rollout = self.another()
+
+    def another(self):
+        """Make the rollout of one more connection."""
+        made = MDRollout(
+            self.config, self.refresh, self.counters, gates=self.gates,
             now_ns=lambda: self.loop.now_ns,
         )  # fmt: skip
+        self.rollouts.append(made)
+        return made
 
     async def refresh(self, symbol, depth):
         self.asked += 1
@@ -61,7 +76,8 @@ class World:
         return figures_of(self.counters.reader)
 
     def close(self):
-        self.loop.run_until_complete(self.rollout.cache.close())
+        for rollout in self.rollouts:
+            self.loop.run_until_complete(rollout.cache.close())
         self.loop.close()
 
 
@@ -89,6 +105,11 @@ def test_the_markets_of_a_smaller_share_are_among_those_of_a_larger_one():
         assert smaller < larger
     for share, found in zip(shares, chosen, strict=True):
         assert len(found) / len(tags) == pytest.approx(share, abs=0.03)
+
+
+def test_the_markets_of_a_share_are_the_same_on_every_host_and_after_every_start():
+    tags = [tag_of("polymarket", f"0x{number:064x}") for number in range(8)]
+    assert [number for number in range(8) if is_in_share(tags[number], 0.5)] == [0, 3, 4, 7]
 
 
 def test_no_market_is_in_a_share_of_nothing_and_every_one_in_that_of_all():
@@ -279,10 +300,10 @@ def missing(one, count):
 def test_a_gate_that_trips_sends_every_question_to_the_venue_and_is_told_and_counted_once(world):
     one = world()
     missing(one, READS_MIN - 1)
-    assert one.rollout.check() == ""
+    assert one.gates.check() == ""
     missing(one, 1)
-    assert one.rollout.check() == "hit ratio 0.00 is under 0.5"
-    assert one.rollout.check() == ""
+    assert one.gates.check() == "hit ratio 0.00 is under 0.5"
+    assert one.gates.check() == ""
     assert one.counters[Counter.cache_md_rolled_back] == 1
     asked = one.asked
     for _ in range(3):
@@ -297,21 +318,85 @@ def test_a_cache_that_is_slower_than_the_venue_trips_too(world):
         one.read(OUT)
         one.counters.record(Histogram.cache_md_read_ns, 12 * MS)
         one.counters.add(Counter.cache_md_hits)
-    assert "over 15% slower" in one.rollout.check()
+    assert "over 15% slower" in one.gates.check()
 
 
 def test_a_cache_that_is_good_is_kept(world):
     one = world(ttl_ms=5_000)
     for _ in range(READS_MIN + 1):
         one.read()
-    assert one.rollout.check() == ""
-    assert not one.rollout.is_rolled_back
+    assert one.gates.check() == ""
+    assert not one.gates.is_rolled_back
+
+
+def test_all_rollouts_of_a_process_go_back_together_those_made_later_too(world):
+    one = world()
+    first, second = one.rollout, one.another()
+    missing(one, READS_MIN)
+    assert one.gates.check()
+    for rollout in (first, second, one.another()):
+        one.rollout, asked = rollout, one.asked
+        for _ in range(3):
+            one.read()
+        assert one.asked == asked + 3
+        assert len(rollout.cache) == (rollout is first)
+    assert one.gates.check() == ""
+    assert one.counters[Counter.cache_md_rolled_back] == 1
+
+
+def test_what_was_good_for_long_does_not_hide_what_is_bad_now(world):
+    one = world(ttl_ms=5_000)
+    for _ in range(10 * READS_MIN):
+        one.read(max_age_ms=5_000)
+    one.loop.now_ns += WINDOW_NS + 1
+    assert one.gates.check() == ""
+    missing(one, READS_MIN - 1)
+    assert one.gates.check() == "", "too little of this hour"
+    missing(one, 1)
+    assert judge(one.figures)[0] is Gate.KEEP, "of all that was measured"
+    assert one.gates.check() == "hit ratio 0.00 is under 0.5"
+
+
+def test_nor_does_a_slow_cache_hide_behind_the_days_when_it_was_quick(world):
+    one = world(share=0.5)
+    for _ in range(5 * READS_MIN):
+        one.counters.record(Histogram.cache_md_read_ns, 1)
+        one.counters.record(Histogram.cache_md_direct_ns, 50 * MS)
+        one.counters.add(Counter.cache_md_hits)
+    one.loop.now_ns += WINDOW_NS + 1
+    assert one.gates.check() == ""
+    for _ in range(READS_MIN):
+        one.counters.record(Histogram.cache_md_read_ns, 12 * MS)
+        one.counters.record(Histogram.cache_md_direct_ns, 10 * MS)
+        one.counters.add(Counter.cache_md_hits)
+    assert "over 15% slower" in one.gates.check()
+
+
+def test_within_the_hour_all_that_was_measured_counts(world):
+    one = world(ttl_ms=5_000)
+    for _ in range(READS_MIN):
+        one.read(max_age_ms=5_000)
+    one.loop.now_ns += WINDOW_NS // 2
+    assert one.gates.check() == ""
+    missing(one, READS_MIN // 2)
+    assert one.gates.check() == ""
+
+
+def test_a_process_that_starts_begins_anew_whatever_was_given_up_before(world):
+    one = world()
+    missing(one, READS_MIN)
+    assert one.gates.check()
+    one.starts()
+    assert one.counters[Counter.cache_md_rolled_back] == 0
+    assert one.gates.check() == ""
+    assert not one.gates.is_rolled_back
+    assert one.figures.read_count == READS_MIN, "what was measured stays to be seen"
 
 
 def test_in_shadow_the_gates_are_shown_and_not_applied(world):
     one = world(shadow=True)
     missing(one, READS_MIN)
     assert judge(one.figures)[0] is Gate.HIT_RATIO
-    assert one.rollout.check() == ""
+    assert one.gates.check() == ""
     one.read()
     assert one.figures.read_count == READS_MIN + 1

@@ -1,18 +1,29 @@
 import asyncio
 import json
 import uuid
+from itertools import pairwise
 
 import pytest
 
-from cache.counters import Counter
+from cache import layout
+from cache.counters import Counter, CounterWriter
 from cache.md_entry import MDBookError, MDRefreshError
 from cache.segment import WriterSegment
 from feeds import rest_books
 from feeds.fetch import FetchFailed
-from feeds.rest_books import ASKED_MAX, QUESTIONS_MAX, RestBooks
+from feeds.rest_books import (
+    ASKED_MAX,
+    FAILED_S_MAX,
+    QUESTIONS_MAX,
+    READ_COUNT,
+    RETRY_AFTER_S_MAX,
+    RestBooks,
+)
 from feeds.rest_books_wire import BOOKS_MAX
+from tests.cache.md_world import JumpLoop
 
 NO_BOOK = "999"
+TIMESTAMP = "1790766981000"
 
 
 class Venue:
@@ -41,7 +52,7 @@ class Venue:
         return self.faults.get("body") or json.dumps(
             [
                 {
-                    "asset_id": token, "timestamp": "1790766981000", "asks": [],
+                    "asset_id": token, "timestamp": TIMESTAMP, "asks": [],
                     "bids": [{"price": price, "size": token}],
                 }
                 for token in reversed(tokens)
@@ -208,3 +219,139 @@ def test_after_closing_nothing_is_asked_any_more(ask):
         assert len(venue.asked) == asked_count
 
     ask(work)
+
+
+def test_frames_are_looked_after_between_the_books_of_a_long_answer(ask):
+    async def work(books, venue):
+        venue.gate.clear()
+        tokens = [str(number) for number in range(1, 4 * READ_COUNT + 1)]
+        wanted = [asyncio.create_task(books.refresh(token, 20)) for token in tokens]
+        await asyncio.sleep(0.002)
+        venue.gate.set()
+        done_counts = set()
+        while not all(task.done() for task in wanted):
+            await asyncio.sleep(0)
+            done_counts.add(sum(task.done() for task in wanted))
+        assert len(done_counts) >= 4
+
+    ask(work)
+
+
+def test_books_that_came_before_one_that_is_none_are_given_and_no_token_is_said_to_have_none(ask):
+    level = [{"price": "0.4", "size": "1"}]
+    good = {"asset_id": "1", "timestamp": TIMESTAMP, "bids": level, "asks": []}
+    body = json.dumps([good, good | {"asset_id": "2", "timestamp": 1}]).encode()
+
+    async def work(books, venue):
+        found = await asyncio.gather(
+            *(books.refresh(token, 20) for token in "123"), return_exceptions=True
+        )
+        assert found[0].bids
+        assert [type(fault) for fault in found[1:]] == [MDRefreshError] * 2
+
+    ask(work, body=body)
+
+
+# --- a venue that fails is asked less -------------------------------------------------------------
+
+
+class Refused:
+    """Books of a venue that fails, wanted by a hundred tokens that each ask again and again."""
+
+    def __init__(self, *faults, latency_s=0.01):
+        self.loop = JumpLoop()
+        self.faults, self.latency_s = list(faults), latency_s
+        self.asked_s = []
+        writer = CounterWriter(memoryview(bytearray(layout.BOARDS_OFFSET)).cast("Q"))
+        self.books = RestBooks("http://v", writer, timeout_s=1.0, post=self.post)
+
+    async def post(self, url, timeout_s, question):
+        self.asked_s.append(self.loop.time())
+        fault = self.faults.pop(0) if len(self.faults) > 1 else self.faults[0]
+        await asyncio.sleep(self.latency_s)
+        if fault is None:
+            tokens = [entry["token_id"] for entry in json.loads(question)]
+            book = {"timestamp": TIMESTAMP, "bids": [], "asks": []}
+            return json.dumps([book | {"asset_id": token} for token in tokens]).encode()
+        raise fault
+
+    async def want(self, token, until_s):
+        while self.loop.time() < until_s:
+            try:
+                async with asyncio.timeout(1.0):
+                    await self.books.refresh(token, 20)
+                return
+            except (MDRefreshError, TimeoutError):
+                await asyncio.sleep(0.03 + int(token) / 1e3)  # Each has a delay of its own.
+
+    def run(self, seconds):
+        async def main():
+            until_s = self.loop.time() + seconds
+            await asyncio.gather(*(self.want(str(number), until_s) for number in range(100)))
+            await self.books.close()
+
+        self.loop.run_until_complete(main())
+        self.loop.close()
+        return [later - sooner for sooner, later in pairwise(self.asked_s)]
+
+
+def refusal(retry_after="", status=429):
+    return FetchFailed(f"status {status}", status=status, retry_after=retry_after)
+
+
+def test_a_venue_that_fails_is_asked_later_and_later_however_many_tokens_want_a_book():
+    one = Refused(refusal(status=503))
+    gaps = one.run(60)
+    assert len(one.asked_s) <= 60, "before there were as many as the least gap allows"
+    assert gaps[1] >= 0.25 - one.latency_s
+    assert all(FAILED_S_MAX / 2 <= gap <= FAILED_S_MAX + 0.1 for gap in gaps[6:])
+
+
+def test_a_retry_after_is_obeyed_by_every_token():
+    one = Refused(refusal("20"), None)
+    gap = one.run(60)[0]
+    assert gap == pytest.approx(20, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "least_s", "most_s"),
+    [
+        ("9" * 5_000, RETRY_AFTER_S_MAX, RETRY_AFTER_S_MAX + 0.1),
+        *((text, 0.1, 0.5) for text in ("-1", "nan", "inf", "", "\u0663", "Wed, 21 Oct 2026")),
+    ],
+)
+def test_a_retry_after_beyond_belief_is_bounded_and_none_is_a_delay_all_the_same(
+    text, least_s, most_s
+):
+    gap = Refused(refusal(text), None).run(2 * RETRY_AFTER_S_MAX)[0]
+    assert least_s <= gap <= most_s
+
+
+def test_an_answer_ends_the_delay():
+    one = Refused(*[refusal(status=503)] * 5, None, refusal(status=503), None)
+
+    async def work():
+        await one.want("1", one.loop.time() + 60)
+        begun_s = one.loop.time()
+        await one.want("2", begun_s + 60)
+        assert one.loop.time() - begun_s < 1.0
+        await one.books.close()
+
+    one.loop.run_until_complete(work())
+    one.loop.close()
+    assert len(one.asked_s) == 8
+
+
+def test_what_is_scheduled_already_waits_too_when_another_question_fails():
+    one = Refused(refusal("20"), None, latency_s=0.02)
+
+    async def work():
+        first = asyncio.create_task(one.want("1", one.loop.time() + 60))
+        await asyncio.sleep(0.015)
+        second = asyncio.create_task(one.want("2", one.loop.time() + 60))
+        await asyncio.gather(first, second)
+        await one.books.close()
+
+    one.loop.run_until_complete(work())
+    one.loop.close()
+    assert one.asked_s[1] - one.asked_s[0] == pytest.approx(20, abs=0.1)

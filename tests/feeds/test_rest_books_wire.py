@@ -3,7 +3,7 @@ import json
 import pytest
 
 from cache.md_entry import MDBookError, MDRefreshError
-from feeds.rest_books_wire import books_question, parse_books, read_book
+from feeds.rest_books_wire import books_question, parse_book, read_book, split_books
 from venue.decimals import E9
 
 CENT = E9 // 100
@@ -20,8 +20,8 @@ def summary(token="7", bids=(), asks=(), **more):
 
 
 def read(*books, depth=20):
-    found = parse_books(json.dumps(books).encode())
-    return {token: read_book(told, depth) for token, told in found.items()}
+    found = [parse_book(part) for part in split_books(json.dumps(books).encode())]
+    return {told.asset_id: read_book(told, depth) for told in found}
 
 
 def test_the_question_names_every_token_once_in_the_venues_words():
@@ -60,13 +60,29 @@ def test_the_order_of_levels_is_not_relied_on_and_no_more_are_kept_than_wanted()
 
 
 @pytest.mark.parametrize(
+    "body", [b"", b"{", b"null", b'{"error":"no"}', b"\xff", b"[" * 100_000, b'[{"asset_id":"7"']
+)
+def test_what_is_no_list_is_refused_as_a_whole(body):
+    with pytest.raises(MDRefreshError):
+        split_books(body)
+
+
+@pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"null", b'{"error":"no"}', b"[1]", b'[{"asset_id":"7"}]', b"\xff",
+    [b"[1]", b'[{"asset_id":"7"}]', b'[{"asset_id":"\xff"}]', b"[" * 900 + b"]" * 900,
      json.dumps([summary(timestamp=5)]).encode()],
 )  # fmt: skip
-def test_what_is_no_list_of_books_is_refused_as_a_whole(body):
+def test_what_is_no_book_is_refused_by_itself(body):
+    (part,) = split_books(body)
     with pytest.raises(MDRefreshError):
-        parse_books(body)
+        parse_book(part)
+
+
+def test_an_answer_is_taken_apart_before_any_of_its_books_is_decoded():
+    good, bad = split_books(json.dumps([summary(), summary() | {"bids": 5}]).encode())
+    assert parse_book(good).asset_id == "7"
+    with pytest.raises(MDRefreshError):
+        parse_book(bad)
 
 
 @pytest.mark.parametrize(

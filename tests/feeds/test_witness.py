@@ -7,7 +7,7 @@ from cache.counters import Counter, Histogram
 from cache.layout import Flag, Proof
 from cache.md_config import MDCacheConfig
 from cache.md_entry import MDRefreshError
-from cache.md_rollout import READS_MIN
+from cache.md_rollout import READS_MIN, MDGates
 from feeds.book import TokenBook
 from feeds.polymarket_wire import Level
 from feeds.rest_books_wire import VenueBook
@@ -161,9 +161,14 @@ class World:
 
     def run(self, work):
         async def main():
+            self.gates = MDGates(
+                MDCacheConfig(**self.config), self.desk.segment.counters,
+                now_ns=lambda: self.desk.now_ns,
+            )  # fmt: skip
             self.witness = Witness(
                 MDCacheConfig(**self.config), self.refresh, self.desk.segment.counters,
-                ring=self.ring, budget=self.budget, now_ns=lambda: self.desk.now_ns,
+                ring=self.ring, budget=self.budget, gates=self.gates,
+                now_ns=lambda: self.desk.now_ns,
             )  # fmt: skip
             running = asyncio.create_task(self.witness.run())
             await asyncio.sleep(0)

@@ -32,9 +32,31 @@ def test_the_cache_of_rest_snapshots_is_shown_with_what_its_gates_say(namespace)
     assert (row.read_p50_ns, row.read_p95_ns, row.direct_p95_ns) == (1966080, 1966080, 983040)
     assert row.age_p95_ns == pytest.approx(100e6, rel=1 / 16)
     assert (row.compared_count, row.differed_count) == (7, 3)
+    assert row.metrics["mm_md_cache_hit_total"] == READS_MIN
+    assert row.metrics["mm_md_cache_age_ms_p95"] == pytest.approx(100, rel=1 / 16)
     feed.counters.add(Counter.cache_md_rolled_back)
     (row,) = Survey(namespace).take(NOW_NS, WALL_NS).rest_caches
     assert row.gate == "ROLLED_BACK"
+    feed.close(remove=True)
+
+
+def test_a_cache_that_nothing_goes_past_has_metrics_and_no_gate(namespace):
+    feed = WriterSegment.create("feed.binance.0", pm_boards(), namespace=namespace)
+    feed.counters.add(Counter.cache_md_misses)
+    feed.counters.record(Histogram.cache_md_refresh_ns, 8_000_000)
+    (row,) = Survey(namespace).take(NOW_NS, WALL_NS).rest_caches
+    assert (row.gate, row.reason, row.hit_ratio) == ("", "", None)
+    assert row.metrics["mm_md_cache_miss_total"] == 1
+    assert row.metrics["mm_md_cache_hit_ratio"] == 0.0
+    assert row.metrics["mm_md_refresh_latency_ms_p95"] == pytest.approx(8, rel=1 / 16)
+    feed.close(remove=True)
+
+
+def test_what_was_asked_past_the_cache_alone_is_shown_too(namespace):
+    feed = WriterSegment.create("feed.polymarket.0", pm_boards(), namespace=namespace)
+    feed.counters.record(Histogram.cache_md_direct_ns, 1_000_000)
+    (row,) = Survey(namespace).take(NOW_NS, WALL_NS).rest_caches
+    assert (row.gate, row.direct_count, row.metrics) == ("UNKNOWN", 1, {})
     feed.close(remove=True)
 
 

@@ -80,6 +80,18 @@ def test_the_cache_of_rest_snapshots_has_a_table_where_there_is_one(filled):
     assert line.count(" - ") == 2, "unknown is no nought"
 
 
+def test_metrics_are_shown_by_their_names_beside_the_counters_of_their_process(filled):
+    picture = Survey(filled).take(NOW_NS, WALL_NS)
+    role = min(picture.counters)
+    metrics = {"mm_md_cache_hit_total": 1_234, "mm_md_refresh_latency_ms_p95": 7.864}
+    picture.rest_caches.append(RestCacheRow(role, "", metrics=metrics))
+    words = " ".join(text_of(picture, counters=True).split())
+    assert f"{role} mm_md_cache_hit_total 1,234" in words
+    assert f"{role} mm_md_refresh_latency_ms_p95 7.86" in words
+    assert "mm_md" not in text_of(picture)
+    assert "rest snapshots" not in text_of(picture), "nothing goes past this one"
+
+
 def test_how_far_a_price_moved_is_shown_with_its_sign_and_an_old_reference_in_colour(filled):
     assert [moved(x) for x in (None, 0, 5_000_000, -5_000_000)] == ["-", "0", "+0.005", "-0.005"]
     picture = Survey(filled).take(NOW_NS, WALL_NS)

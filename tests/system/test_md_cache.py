@@ -15,10 +15,13 @@ import aiohttp
 import orjson
 from aiohttp import web
 
+from cache import layout
+from cache.counters import CounterWriter
 from cache.md_cache import MDCache
 from cache.md_config import MDCacheConfig
 from cache.md_entry import MDBook, MDCacheEntry, MDMiss, MDRefreshError
 from cache.md_invalidator import MDCacheInvalidator
+from feeds.rest_books import RestBooks
 from venue.decimals import DecimalError, parse_e9
 
 CENT = 10_000_000
@@ -270,5 +273,42 @@ def test_closing_in_the_middle_of_a_request_leaves_nothing_open():
             assert await asked is MDMiss.CLOSED
             names = [task.get_name() for task in asyncio.all_tasks()]
             assert not [name for name in names if name.startswith("md refresh")]
+
+    run(test)
+
+
+def test_a_hundred_tokens_at_a_venue_that_refuses_them_ask_once_until_it_says():
+    asked_s = []
+
+    async def books(request):
+        asked_s.append(time.monotonic())
+        if len(asked_s) == 1:
+            return web.json_response({"error": "no"}, status=429, headers={"Retry-After": "1"})
+        return web.json_response(
+            [
+                {"asset_id": one["token_id"], "timestamp": "1790766981000", "bids": [], "asks": []}
+                for one in await request.json()
+            ]
+        )
+
+    async def test():
+        app = web.Application()
+        app.router.add_post("/books", books)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        counters = CounterWriter(memoryview(bytearray(layout.BOARDS_OFFSET)).cast("Q"))
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        asker = RestBooks(url, counters, timeout_s=1.0)
+        try:
+            async with MDCache(MDCacheConfig(enabled=True), asker.refresh) as cache:
+                tokens = [str(number) for number in range(100)]
+                found = await asyncio.gather(*(cache.read(token) for token in tokens))
+            assert [entry.symbol for entry in found] == tokens
+            assert asked_s[1] - asked_s[0] >= 1.0
+            assert len(asked_s) <= 5
+        finally:
+            await asker.close()
+            await runner.cleanup()
 
     run(test)

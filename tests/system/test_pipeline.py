@@ -101,6 +101,10 @@ def test_every_cache_is_at_work_in_a_run_as_shipped() -> None:
         assert all(row.hit_rate > 0.5 and row.age_ms_p50 is not None for row in served.values())
         depths = {row.feed for row in picture.depths if row.is_ready}
         assert depths == {"feed.polymarket.0", "feed.binance.0"}
+        assert any(row.version and row.yes_bid_px_e9 for row in picture.books), "PMCache"
+        assert [bool(row.version and row.bid_px_e9) for row in picture.references] == [True]
+        rest = {row.role: row.metrics["mm_md_cache_miss_total"] for row in picture.rest_caches}
+        assert rest.keys() == {"feed.polymarket.0", "feed.binance.0"}
 
 
 def test_the_same_pipeline_quotes_and_is_filled_on_a_polled_reference() -> None:

@@ -184,7 +184,10 @@ def test_without_rest_quiet_markets_are_not_quoted_and_busy_ones_go_on(start, mo
     assert set(found[busy.slug]) == {Trust.LIVE}
     assert set(found[quiet.slug]) == {Trust.STALE}
     assert feed.count(Counter.cache_md_refreshes_failed) >= 3
-    assert feed.count(Counter.feeds_witness_failed) >= 1
+    feed.wait(lambda: feed.count(Counter.feeds_witness_failed), "that it is told")
+    asked = feed.count(Counter.feeds_witness_asked)
+    feed.watch(4, quiet)
+    assert feed.count(Counter.feeds_witness_asked) <= asked + 4, "who fails is asked less"
     venue.fault("reset", channel="rest")
     feed.wait(lambda: feed.judge(quiet)[0] is Trust.QUIET, "QUIET again")
 
