@@ -353,5 +353,7 @@ def test_the_core_keeps_nothing_of_what_it_has_seen(segment):
     for _ in range(300):
         a_round()
     gc.collect()
-    assert [sys.getrefcount(one) for one in watched] == before
+    grown = [sys.getrefcount(one) - was for one, was in zip(watched, before, strict=True)]
+    # What other tests left, of the type at least, may be let go meanwhile: a leak is one a round.
+    assert all(abs(count) < 100 for count in grown), grown
     assert sys.getallocatedblocks() - blocks < 100
