@@ -45,7 +45,7 @@ $(PY):
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv is missing. Install it: sudo apt-get install python3-venv"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml setup.py constraints.txt $(wildcard cache/*.c cache/*.h feeds/*.c) | $(PY)
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt $(wildcard cache/*.[ch] feeds/*.[ch]) | $(PY)
 	@echo "installing what penstock runs on (pinned in constraints.txt)"
 	@PIP_CONSTRAINT= $(PIP) --editable .
 	@$(PY) -c 'from cache.core import core; from feeds.core import core as books; \

@@ -6,11 +6,12 @@ variant of the boards with step hooks instead, which the crash tests use and not
 """
 
 import os
+from glob import glob
 
 from setuptools import Extension, setup
 
-SOURCES = ["cache/_board.c", "cache/_snapshot.c", "cache/_bells.c", "cache/_gate.c"]
-HEADERS = ["cache/_board.h", "cache/_layout.h"]
+SOURCES = sorted(glob("cache/_*.c"))
+HEADERS = sorted(glob("cache/_*.h"))
 FLAGS = ["-std=gnu11", "-O3", "-fvisibility=hidden", "-fno-plt", "-Wall", "-Wextra"]
 
 wish = os.environ.get("PENSTOCK_BUILD_CORE", "")
@@ -32,9 +33,9 @@ if os.environ.get("PENSTOCK_BUILD_STEPS") == "1":
 
 books = Extension(
     "feeds._book",
-    ["feeds/_book.c"],
+    sorted(glob("feeds/_*.c")),
     include_dirs=["cache"],
-    depends=HEADERS,
+    depends=HEADERS + sorted(glob("feeds/_*.h")),
     extra_compile_args=FLAGS,
     optional=wish != "1",
 )
