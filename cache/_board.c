@@ -656,13 +656,22 @@ static int api_publish(PyObject *board, Py_ssize_t slot, uint64_t *record)
     return 0;
 }
 
+static void api_expect(PyObject *object, Py_ssize_t slot)
+{
+    const Board *self = (Board *)object;
+    if ((size_t)slot >= self->slot_count)
+        return;
+    __builtin_prefetch((const void *)&self->versions[slot], 1);
+    __builtin_prefetch(&self->tenants[slot]);
+}
+
 static void api_fetch(PyObject *board, Py_ssize_t slot)
 {
     if ((size_t)slot < ((Board *)board)->slot_count)
         fetch_ahead((Board *)board, slot);
 }
 
-static const BoardApi board_api = {api_is_writer, api_publish, api_fetch};
+static const BoardApi board_api = {api_is_writer, api_publish, api_expect, api_fetch};
 
 /* --- which slots changed ------------------------------------------------------------------- */
 

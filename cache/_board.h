@@ -82,7 +82,9 @@ typedef struct {
     int (*is_writer)(PyObject *board, uint32_t record_id);
     /* Publish a record of which all is set but the stamps; -1 with an exception set. */
     int (*publish)(PyObject *board, Py_ssize_t slot, uint64_t *record);
-    /* Ask for the memory of the slot's next record. */
+    /* Ask for what tells where the slot's next record goes, and whose it is: early. */
+    void (*expect)(PyObject *board, Py_ssize_t slot);
+    /* Ask for the memory of that record. */
     void (*fetch)(PyObject *board, Py_ssize_t slot);
 } BoardApi;
 

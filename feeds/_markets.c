@@ -6,27 +6,31 @@
 
 #include "_book.h"
 
-/* A market, and where its memory is. */
+#define LINE 64
+
+/* A market, and where its memory is: one line, as nothing of the rest is known before it has come. */
 typedef struct {
-    uint64_t key; /* of its name; 0: free */
+    _Alignas(LINE) uint64_t key; /* of its name; 0: free */
     PyObject *name;
     PairState *state;
     Levels *books[2];
+    PyObject *board;
+    Py_ssize_t slot;
 } Place;
 
 typedef struct {
     PyObject_HEAD
-    Place *places; /* open addressing, at most three quarters full */
+    Place *places; /* open addressing, at most three quarters full: the fewer pages, the sooner */
     uint64_t mask, count;
 } Markets;
 
-#define LINE 64
 #define PLACES_MIN 16
 #define NAME_LENGTH_MAX 80
 #define HEAD_BYTES 32 /* what CPython keeps before an object */
 #define TAIL_LEVELS 8
 
-/* The end of a name tells most markets apart. */
+/* The end of a name tells most markets apart, and its last letters lie highest in their word: they
+ * are folded down, or names in a row would all belong to few places. */
 static inline uint64_t key_of(const char *name, Py_ssize_t length)
 {
     uint64_t words[2] = {0, (uint64_t)length};
@@ -34,7 +38,8 @@ static inline uint64_t key_of(const char *name, Py_ssize_t length)
         memcpy(words, name, length);
     else
         memcpy(words, name + length - sizeof words, sizeof words);
-    return ((words[0] * 0x9E3779B97F4A7C15u) ^ words[1]) * 0xC2B2AE3D27D4EB4Fu | 1;
+    uint64_t mixed = (words[0] * 0x9E3779B97F4A7C15u) ^ words[1];
+    return (mixed ^ mixed >> 32) * 0xC2B2AE3D27D4EB4Fu | 1;
 }
 
 /* Where a market is, or belongs; without a name, the first that its key may mean. */
@@ -63,14 +68,15 @@ static uint64_t key_of_text(PyObject *name)
 static int places_grow(Markets *self, uint64_t size)
 {
     Markets next = *self;
-    next.places = PyMem_Calloc(size, sizeof(Place));
+    next.places = aligned_alloc(LINE, size * sizeof(Place));
     next.mask = size - 1;
     if (!next.places)
         return PyErr_NoMemory(), -1;
+    memset(next.places, 0, size * sizeof(Place));
     for (uint64_t i = 0; self->places && i <= self->mask; i++)
         if (self->places[i].key)
             *place_of(&next, self->places[i].key, self->places[i].name) = self->places[i];
-    PyMem_Free(self->places);
+    free(self->places);
     self->places = next.places;
     self->mask = next.mask;
     return 0;
@@ -88,7 +94,8 @@ static PyObject *markets_add(PyObject *object, PyObject *const *args, Py_ssize_t
         return NULL;
     Place *place = place_of(self, key, args[0]), old = *place;
     PairState *state = (PairState *)Py_NewRef(args[1]);
-    *place = (Place){key, Py_NewRef(args[0]), state, {state->books[0], state->books[1]}};
+    *place = (Place){key, Py_NewRef(args[0]), state, {state->books[0], state->books[1]},
+                     state->board, state->slot};
     self->count += !old.key;
     Py_XDECREF(old.name), Py_XDECREF(old.state);
     Py_RETURN_NONE;
@@ -128,18 +135,19 @@ static inline void fetch_lines(const void *at, Py_ssize_t bytes)
         __builtin_prefetch((const void *)line, 1);
 }
 
-/* find(name) -> its state, or None. The best of its levels are asked for: they are needed soon. */
+/* find(name) -> its state, or None. What it publishes into and the best of its
+ * levels are asked for: they are needed soon. */
 static PyObject *markets_find(PyObject *object, PyObject *name)
 {
     Place *place = place_of_known((Markets *)object, name);
     if (!place)
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    board_api->fetch(place->board, place->slot);
     for (int i = 0; i < 4; i++) {
         const Side *side = &place->books[i / 2]->sides[i % 2];
         int32_t from = side->count > TAIL_LEVELS ? side->count - TAIL_LEVELS : 0;
         fetch_lines(side->levels + from, (side->count - from) * sizeof(Level));
     }
-    board_api->fetch(place->state->board, place->state->slot);
     return Py_NewRef(place->state);
 }
 
@@ -158,8 +166,9 @@ static inline void fetch_market(const Markets *self, const char *frame, Py_ssize
         return;
     fetch_lines(place->name, sizeof(PyASCIIObject) + NAME_LENGTH_MAX);
     for (int i = 0; i < 2; i++)
-        fetch_lines(place->books[i], sizeof(Levels));
+        fetch_lines(place->books[i]->sides, sizeof(Levels) - offsetof(Levels, sides));
     fetch_lines((char *)place->state - HEAD_BYTES, sizeof(PairState) + HEAD_BYTES);
+    board_api->expect(place->board, place->slot);
 }
 
 /* is_ascii(frame): whether it is; the memory of its market comes while it is decoded. */
@@ -191,7 +200,7 @@ static void markets_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     for (uint64_t i = 0; self->places && i <= self->mask; i++)
         Py_XDECREF(self->places[i].name), Py_XDECREF(self->places[i].state);
-    PyMem_Free(self->places);
+    free(self->places);
     type->tp_free(object);
     Py_DECREF(type);
 }
