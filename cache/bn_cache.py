@@ -71,6 +71,7 @@ _pick_features = picker(
     "shock_z_e9", "sample_count", "known",
 )  # fmt: skip
 _Features = tuple[int, ...] | None
+_NO_FEATURES = (0,) * 9
 
 
 class BNCache(Aged[BNSnapshot]):
@@ -121,51 +122,86 @@ class BNCache(Aged[BNSnapshot]):
 
     def get_latest(self) -> tuple[BNSnapshot | None, int]:
         """The newest whole snapshot, or None, and the number of its top of book."""
-        slot, held = self._slot, self._held
+        # In local names: called through `self`, each would be looked up in two dictionaries.
+        slot, held, version = self._slot, self._held, self._version
+        read, features_version = self._read, self._features_version
         incarnation = self._words[_INCARNATION]
-        seq = self._version(slot)  # Before the read: what comes after is news.
+        seq = version(slot)  # Before the read: what comes after is news.
         if (
             seq == held[1]
-            and self._features_version(slot) == self._features_seq
+            and features_version(slot) == self._features_seq
             and incarnation == self._incarnation
         ):
             return held
-        top = self._read(slot, self._tag)
+        top = read(slot, self._tag)
         if type(top) is Miss:  # An isinstance of an enum costs as much as two reads.
             if top is Miss.BUSY:
                 return held  # The last whole one, with its own number.
-            self._read_features(self._features_version(slot))
+            self._read_features(features_version(slot))
             held = (None, seq)
         else:
-            features_seq = self._features_version(slot)
-            if features_seq != self._features_seq:
-                self._read_features(features_seq)
-            features = self._features
+            features_seq = features_version(slot)
+            features = (
+                self._features
+                if features_seq == self._features_seq
+                else self._read_features(features_seq)
+            )
             if features is not None and features[0] == incarnation and features[1] > top.batch:
                 top, features = self._read_again(top)
-            snapshot = _combine(self.symbol, top, features, top.incarnation != incarnation)
-            held = (snapshot, top.version)
+            held = self._combine(top, features, incarnation)
         self._incarnation, self._held = incarnation, held
         return held
 
-    def _read_features(self, seq: int) -> None:
-        """Take the features, of this number at least; those of before if the read stays BUSY."""
-        found = self._features_read(self._slot, self._tag)
-        if type(found) is not Miss:
-            self._features, self._features_seq = _pick_features(found), found.version
-        elif found is not Miss.BUSY:
-            self._features, self._features_seq = None, seq
+    def _read_features(self, seq: int) -> _Features:
+        """The features, of this number at least; those of before if the read stays BUSY."""
+        read = self._features_read
+        found = read(self._slot, self._tag)
+        if type(found) is Miss:
+            if found is Miss.BUSY:
+                return self._features
+            features: _Features = None
+        else:
+            features = _pick_features(found)
+        self._features, self._features_seq = features, seq
+        return features
 
     def _read_again(self, top: Snapshot) -> tuple[Snapshot, _Features]:
         """A top, and features that are not ahead of it; none where they always were."""
         for _ in range(_TRY_MAX):
             found = self._read(self._slot, self._tag)
             top = found if type(found) is not Miss else top
-            self._read_features(self._features_version(self._slot))
-            features = self._features
+            features = self._read_features(self._features_version(self._slot))
             if features is None or features[1] <= top.batch:
                 return top, features
         return top, None
+
+    def _combine(
+        self, top: Snapshot, features: _Features, incarnation: int
+    ) -> tuple[BNSnapshot, int]:
+        """Make a snapshot; the features join if they are of the same writer and not left behind."""
+        recv_ns, publish_ns, wall_ns, flags, bid, bid_qty, ask, ask_qty = _pick_top(top)
+        writer, version = top.incarnation, top.version
+        if writer != incarnation:
+            flags |= _WARMUP
+            features = None
+        if features is None or features[0] != writer or publish_ns - features[2] > FEATURES_LAG_NS:
+            features = _NO_FEATURES
+        return_1s: int | None
+        return_60s: int | None
+        sigma: int | None
+        shock_z: int | None
+        _, _, _, return_1s, return_60s, sigma, shock_z, count, known = features
+        if known != _ALL or not count:
+            return_1s = return_1s if known & _RETURN_1S else None
+            return_60s = return_60s if known & _RETURN_60S else None
+            shock_z = shock_z if known & _SHOCK_Z else None
+            sigma = sigma if count else None
+        meta = MarketSnapshotMeta(recv_ns, wall_ns or None, version, "BN")
+        snapshot = BNSnapshot(
+            meta, self.symbol, bid or None, ask or None, bid_qty or None, ask_qty or None,
+            return_1s, return_60s, sigma, shock_z, count, flags,
+        )  # fmt: skip
+        return snapshot, version
 
     def mids(self, count: int = MIDS_MAX) -> Run:
         """The last `count` mids, oldest first: the seconds they stand for (wall clock, ns), 1e-9.
@@ -179,39 +215,6 @@ class BNCache(Aged[BNSnapshot]):
 def _take_mids(found: NDArray[np.void]) -> Run:
     is_whole = found["flags"] & _DISTRUST == 0
     return found["wall_ns"][is_whole], found["mid_px_e9"][is_whole]
-
-
-def _combine(symbol: str, top: Snapshot, features: _Features, is_old: bool) -> BNSnapshot:
-    """Make a snapshot; the features join if they are of the same writer and not left behind."""
-    recv_ns, publish_ns, wall_ns, flags, bid, bid_qty, ask, ask_qty = _pick_top(top)
-    return_1s = return_60s = sigma = shock_z = None
-    count = 0
-    if is_old:
-        flags |= _WARMUP
-    elif features is not None and features[0] == top.incarnation:
-        _, _, made_ns, return_1s, return_60s, sigma, shock_z, count, known = features
-        if publish_ns - made_ns > FEATURES_LAG_NS:
-            known = count = 0
-        if known != _ALL:
-            return_1s = return_1s if known & _RETURN_1S else None
-            return_60s = return_60s if known & _RETURN_60S else None
-            shock_z = shock_z if known & _SHOCK_Z else None
-        if not count:
-            sigma = None
-    return BNSnapshot(
-        MarketSnapshotMeta(recv_ns, wall_ns or None, top.version, "BN"),
-        symbol,
-        bid or None,
-        ask or None,
-        bid_qty or None,
-        ask_qty or None,
-        return_1s,
-        return_60s,
-        sigma,
-        shock_z,
-        count,
-        flags,
-    )
 
 
 # --- writing ------------------------------------------------------------------------------------
