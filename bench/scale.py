@@ -2,7 +2,8 @@
 
 Slot counts are compared in interleaved rounds, in random slot order, by thread CPU time, the least
 round of each. Publishing alone is one row, a frame through the feed's books another: what a board
-adds and what the books add are different things. What readers add is in `bench/crowd.py`.
+adds and what the books add are different things. Beside them stands what a bare loop in C over as
+much memory adds, in the same rounds (`bench/floor.py`). What readers add is in `bench/crowd.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import array
 import gc
 import os
 import random
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import TypeVar
 
 from msgspec import structs
 
-from bench import crowd, frames
+from bench import crowd, floor, frames
 from bench.cache import TAG
 from bench.row import Row
 from bench.stack import rss_mib
@@ -36,6 +40,9 @@ FRAME_BATCH, FRAME_ROUNDS = 10_000, 6
 FRAMES_EACH = 32_000
 """More than any market of a few takes in all rounds."""
 BURST = 100
+SPREAD = 200
+"""Each market has taken up to so many frames before, so that no two books are alike."""
+K = TypeVar("K", bound=Hashable)
 Loop = Callable[[], int | None]
 """A loop that is timed, or one that times itself and gives nanoseconds."""
 
@@ -46,7 +53,7 @@ def feed_boards(token_count: int) -> tuple[BoardSpec, ...]:
     return boards(structs.replace(settings, market_slots=token_count // 2))
 
 
-def least(loops: dict[int, Loop], count: int, *, rounds: int) -> dict[int, float]:
+def least(loops: dict[K, Loop], count: int, *, rounds: int) -> dict[K, float]:
     """Nanoseconds of one of `count` steps of each loop: the least of rounds taken in turns."""
     best = dict.fromkeys(loops, float("inf"))
     gc.collect()
@@ -72,6 +79,25 @@ def _flatness(name: str, found: dict[int, float], unit: str) -> Row:
     return Row(f"{name}, {last:,} / {first:,}", found[last] / found[first], "x", "<= 1.1", beside)
 
 
+def _floors(work: floor.Work, markets: dict[int, int], steps: int) -> dict[int, floor.Floor]:
+    """Bare loops over the memory of so many markets; none where there is no compiler."""
+    try:
+        return {size: floor.Floor(count, work, steps=steps) for size, count in markets.items()}
+    except OSError as fault:
+        print(f"no floor: {fault}", file=sys.stderr)
+        return {}
+
+
+def _with_floor(row: Row, took_ns: float, found: dict[int, float]) -> Row:
+    """Say beside a row what the bare loop added, and the ratio if nothing else were added."""
+    if not found:
+        return row
+    first, *_, last = found
+    added = found[last] - found[first]
+    said = f"a bare loop in C: +{added:.0f} ns, {1 + added / took_ns:.3f} x"
+    return replace(row, peer=f"{row.peer}; {said}")
+
+
 # --- ten thousand tokens ----------------------------------------------------------------------
 
 
@@ -90,10 +116,14 @@ def publish_row(record: Record) -> Row:
             slots = array.array("q", (rng.randrange(spec.slot_count) for _ in range(BATCH)))
             publish_all[size] = _publisher(board.publish, slots, values)
             empty[-size] = _publisher(None, slots, values)  # Small numbers cost less to make.
-        took = least(publish_all | empty, BATCH, rounds=ROUNDS)
+        ends = {size: size for size in (COUNTS[0], COUNTS[-1]) if record is DEPTH}
+        bare = _floors(floor.DEPTH, ends, BATCH)
+        floors: dict[str, Loop] = {str(size): one.run for size, one in bare.items()}
+        took = least(publish_all | empty | floors, BATCH, rounds=ROUNDS)
         del publish_all, board  # Their memory is the segment's.
     found = {size: took[size] - took[-size] for size in COUNTS}
-    return _flatness(f"publish {record.name} by tokens", found, "ns")
+    row = _flatness(f"publish {record.name} by tokens", found, "ns")
+    return _with_floor(row, found[COUNTS[0]], {size: took[str(size)] for size in bare})
 
 
 def _publisher(
@@ -128,6 +158,10 @@ class Feed:
             self.channel.end_burst()
         self._frames, self._at = case.frames, [0] * len(markets)
         self._rng = random.Random(1)
+        for market in markets:
+            for _ in range(self._rng.randrange(SPREAD)):
+                self.channel.on_frame(self._next_of(market), time.monotonic_ns())
+            self.channel.end_burst()
 
     def run(self) -> int:
         """Take frames, counting each as a read; give the nanoseconds of taking them.
@@ -162,7 +196,9 @@ class Feed:
 
     def _next(self) -> bytes:
         """The next frame of a market at random."""
-        market = self._rng.randrange(len(self._at))
+        return self._next_of(self._rng.randrange(len(self._at)))
+
+    def _next_of(self, market: int) -> bytes:
         frame = self._frames[self._at[market]]  # None twice: its claims would not be the book's.
         self._at[market] += 1
         return _of_market(frame, market)
@@ -203,11 +239,16 @@ def update_rows() -> list[Row]:
             feeds[COUNTS[0]] = Feed(small, COUNTS[0], case)
             bare: dict[int, Loop] = {size: feeds[size].run for size in sorted(feeds)}
             live: dict[int, Loop] = {size: feeds[size].run_live for size in sorted(feeds)}
-            found = least(bare, FRAME_BATCH, rounds=FRAME_ROUNDS)
+            ends = {size: size // 2 for size in sorted(feeds)}
+            bare_c = _floors(floor.FRAME, ends, FRAME_BATCH)
+            floors: dict[str, Loop] = {str(size): one.run for size, one in bare_c.items()}
+            took = least(bare | floors, FRAME_BATCH, rounds=FRAME_ROUNDS)
             found_live = least(live, FRAME_BATCH, rounds=FRAME_ROUNDS)
         del feeds, bare, live
+    found = {size: took[size] for size in ends}
+    row = _flatness("frame of 2 levels, bytes -> boards, by tokens", found, "us")
     return [
-        _flatness("frame of 2 levels, bytes -> boards, by tokens", found, "us"),
+        _with_floor(row, found[COUNTS[0]], {size: took[str(size)] for size in bare_c}),
         _flatness("the same, one frame a read, by tokens", found_live, "us"),
         Row("process memory of the feed, per token", own_kib, "KiB", "", "books of 98 levels"),
     ]
