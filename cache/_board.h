@@ -1,7 +1,9 @@
 /* What the files of the C core share: snapshots, and the types each file adds to the module.
  *
- * _snapshot.c: the snapshot types. _board.c: readers, writers, the change scan, the module.
- * _bells.c: ringing and waiting. _gate.c: the gate. The layout comes from _layout.h alone.
+ * _snapshot.c: the snapshot types. _cells.h: a board in memory, and the protocol of its cells.
+ * _reader.c, _writer.c: its two sides. _scan.c: which slots changed. _bells.c: ringing and waiting.
+ * _gate.c: the gate. _steps.c: hooks of the tests' build. _board.c: making a board, the module.
+ * The layout comes from _layout.h alone.
  */
 
 #ifndef PENSTOCK_BOARD_H
@@ -92,5 +94,12 @@ typedef struct {
 int snapshots_add(PyObject *module);
 int bells_add(PyObject *module);
 int gate_add(PyObject *module);
+int readers_add(PyObject *module);
+int writers_add(PyObject *module);
+int scan_add(PyObject *module);
+int steps_add(PyObject *module);
+
+/* Add one type; -1 with an exception. */
+int type_add(PyObject *module, const char *name, PyType_Spec *spec);
 
 #endif

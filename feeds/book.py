@@ -1,7 +1,7 @@
 """The books of one Polymarket market: both tokens' levels in exact 1e-9 integers. Pure.
 
 A `TokenBook` is a token's `Levels` with what is known of their worth. Levels are kept by one of two
-twins under the same tests: the C core (`_book.c`), or `pure_book.py` where it was not built.
+twins under the same tests: the C core (`_levels.c`), or `pure_book.py` where it was not built.
 
 The venue writes in every frame what the best prices are at the *end* of its batch, and a batch may
 be several frames, between which the levels are stale, locked or crossed. So a book knows what the

@@ -1,4 +1,4 @@
-"""The hot path of a market in pure Python: the twin of the C core (`_book.c`), with its results.
+"""The hot path of a market in pure Python: the twin of the C core (`_pair.c`), with its results.
 
 `PairState` keeps both tokens' books and the numbers of the market's newest record. `take_changes`
 is the inner loop of the feed: apply, compare, publish. It does the common case whole and tells
