@@ -36,8 +36,8 @@ from venue.decimals import E9
 
 COUNTS = (10, 100, 1_000, 10_000)
 BATCH, ROUNDS = 20_000, 20
-FRAME_BATCH, FRAME_ROUNDS = 10_000, 6
-FRAMES_EACH = 32_000
+FRAME_BATCH, FRAME_ROUNDS = 10_000, 10
+FRAMES_EACH = 48_000
 """More than any market of a few takes in all rounds."""
 BURST = 100
 SPREAD = 200

@@ -1,4 +1,4 @@
-"""The levels of a token in pure Python: the twin of the C core (`_levels.c`), same names and results.
+"""The levels of a token in pure Python: the twin of the C core (`_levels.c`), with its results.
 
 `Levels` keeps one token's levels, and what the venue last said of them; `apply_changes` is the one
 place where levels change one by one. The core keeps them in flat memory of its own. `feeds/book.py`
