@@ -1,8 +1,8 @@
 """The venue's text as integers: prices, sizes and best prices in 1e-9, tick sizes, times. Pure.
 
 Prices and sizes come again and again, so tables remember them; both twins of the books
-(`_decoded.h`, `pure_book.py`) take what these take and refuse what these refuse. The invariant: what is no
-canonical number of its range raises ValueError, and no table keeps it.
+(`_decoded.h`, `pure_book.py`) take what these take and refuse what these refuse. The invariant:
+what is no canonical number of its range raises ValueError, and no table keeps it.
 """
 
 from __future__ import annotations
