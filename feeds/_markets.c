@@ -27,7 +27,7 @@ typedef struct {
 #define PLACES_MIN 16
 #define NAME_LENGTH_MAX 80
 #define HEAD_BYTES 32 /* what CPython keeps before an object */
-#define TAIL_LEVELS 8
+#define TAIL_BYTES (8 * sizeof(Level)) /* of a side: those of its best levels */
 
 /* The end of a name tells most markets apart, and its last letters lie highest in their word: they
  * are folded down, or names in a row would all belong to few places. */
@@ -128,15 +128,18 @@ static PyObject *markets_remove(PyObject *object, PyObject *name)
     Py_RETURN_NONE;
 }
 
-static inline void fetch_lines(const void *at, Py_ssize_t bytes)
+/* Ask for every line of some bytes. Their number is known to the compiler: to go from line to line
+ * until the end would be a branch that is guessed wrong every few times.
+ */
+static inline void fetch_lines(uintptr_t at, const size_t bytes)
 {
-    uintptr_t line = (uintptr_t)at & ~(uintptr_t)(LINE - 1);
-    for (; line < (uintptr_t)at + bytes; line += LINE)
-        __builtin_prefetch((const void *)line, 1);
+    for (size_t i = 0; i < bytes; i += LINE)
+        __builtin_prefetch((const void *)(at + i), 1);
+    __builtin_prefetch((const void *)(at + bytes - 1), 1);
 }
 
-/* find(name) -> its state, or None. What it publishes into and the best of its
- * levels are asked for: they are needed soon. */
+/* find(name) -> its state, or None. What it publishes into and the best of its levels are asked for:
+ * they are needed soon. */
 static PyObject *markets_find(PyObject *object, PyObject *name)
 {
     Place *place = place_of_known((Markets *)object, name);
@@ -145,8 +148,7 @@ static PyObject *markets_find(PyObject *object, PyObject *name)
     board_api->fetch(place->board, place->slot);
     for (int i = 0; i < 4; i++) {
         const Side *side = &place->books[i / 2]->sides[i % 2];
-        int32_t from = side->count > TAIL_LEVELS ? side->count - TAIL_LEVELS : 0;
-        fetch_lines(side->levels + from, (side->count - from) * sizeof(Level));
+        fetch_lines((uintptr_t)(side->levels + side->count) - TAIL_BYTES, TAIL_BYTES);
     }
     return Py_NewRef(place->state);
 }
@@ -164,10 +166,10 @@ static inline void fetch_market(const Markets *self, const char *frame, Py_ssize
     const Place *place = end ? place_of(self, key_of(name, end - name), NULL) : NULL;
     if (!place || !place->key)
         return;
-    fetch_lines(place->name, sizeof(PyASCIIObject) + NAME_LENGTH_MAX);
+    fetch_lines((uintptr_t)place->name, sizeof(PyASCIIObject) + NAME_LENGTH_MAX);
     for (int i = 0; i < 2; i++)
-        fetch_lines(place->books[i]->sides, sizeof(Levels) - offsetof(Levels, sides));
-    fetch_lines((char *)place->state - HEAD_BYTES, sizeof(PairState) + HEAD_BYTES);
+        fetch_lines((uintptr_t)place->books[i]->sides, sizeof(Levels) - offsetof(Levels, sides));
+    fetch_lines((uintptr_t)place->state - HEAD_BYTES, sizeof(PairState) + HEAD_BYTES);
     board_api->expect(place->board, place->slot);
 }
 
