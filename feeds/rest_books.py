@@ -96,9 +96,11 @@ class RestBooks:
         return None if told is None else read_book(told, depth)
 
     async def close(self) -> None:
-        """End every question."""
+        """End every question; who waits is told."""
         if self._timer is not None:
             self._timer.cancel()
+        for answers in self._wanted.values():
+            _fail(answers, MDRefreshError(f"{self._url}: ended"))
         self._wanted.clear()
         for question in self._questions:
             question.cancel()
@@ -149,10 +151,9 @@ class RestBooks:
             self._put_off(fault)
         if isinstance(fault, FetchFailed) or question.cancelled():
             fault = MDRefreshError(f"{self._url}: {fault or 'ended'}")
-        for answers in taken.values():
-            for answer in answers:
-                if fault is not None and not answer.done():
-                    answer.set_exception(fault)
+        if fault is not None:
+            for answers in taken.values():
+                _fail(answers, fault)
         if self._wanted:
             self._send_soon()
 
@@ -174,3 +175,9 @@ def _settle(answers: Iterable[asyncio.Future[RestBook | None]], told: RestBook |
     for answer in answers:
         if not answer.done():
             answer.set_result(told)
+
+
+def _fail(answers: _Answers, fault: BaseException) -> None:
+    for answer in answers:
+        if not answer.done():
+            answer.set_exception(fault)

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import uuid
+from contextlib import closing
 from itertools import pairwise
 
 import pytest
@@ -77,7 +78,8 @@ def ask(monkeypatch):
             finally:
                 await books.close()
 
-        return asyncio.run(main())
+        with closing(JumpLoop()) as loop:
+            return loop.run_until_complete(main())
 
     run.counters = segment.counters
     yield run
@@ -201,6 +203,18 @@ def test_closing_ends_what_is_under_way(ask):
         with pytest.raises(MDRefreshError, match="ended"):
             await wanted
         assert venue.under_way == 0
+
+    ask(work)
+
+
+def test_closing_tells_who_waits_for_a_question_that_never_began(ask):
+    async def work(books, venue):
+        wanted = asyncio.create_task(books.refresh("1", 20))
+        await asyncio.sleep(0)
+        await books.close()
+        with pytest.raises(MDRefreshError, match="ended"):
+            await wanted
+        assert venue.asked == []
 
     ask(work)
 
