@@ -108,12 +108,17 @@ class BNCache(Aged[BNSnapshot]):
     @classmethod
     def attach(cls, symbol: str, *, role: str = ROLE, namespace: str = "penstock") -> BNCache:
         """Find a symbol. Raises SegmentMissing while nobody lists it."""
+        if not isinstance(symbol, str):
+            raise TypeError(f"symbol is {shown(symbol)}: it must be text")
         segment = ReaderSegment.attach(role, namespace=namespace)
         directory = Directory(segment)
         directory.refresh()
         slot = directory.slot_of.get(tag_of("binance", symbol))
         if slot is None:
-            raise SegmentMissing(f"{segment.path} lists no symbol {symbol}; try again later.")
+            listed = ", ".join(sorted(one.id for one in directory.by_tag.values())[:8]) or "none"
+            raise SegmentMissing(
+                f"{segment.path} lists no symbol {symbol:.80}, but {listed}; try again later."
+            )
         return cls(segment, symbol, slot)
 
     def get_seq(self) -> int:
@@ -221,7 +226,8 @@ def _take_mids(found: NDArray[np.void]) -> Run:
 
 
 def bn_boards(symbol_slots: int = 1) -> tuple[BoardSpec, ...]:
-    """The boards that a `BNCacheWriter` needs."""
+    """The boards that a `BNCacheWriter` needs. Raises UpdateRefused."""
+    check_whole_number("symbol_slots", symbol_slots, least=1)
     return (
         BoardSpec("instruments", INSTRUMENT, symbol_slots, 4),
         BoardSpec("bbo", BBO, symbol_slots, 8),
@@ -253,6 +259,8 @@ class BNCacheWriter:
 
         Raises UpdateRefused for a symbol that no directory can hold, or a slot that is not there.
         """
+        if not isinstance(segment, WriterSegment):
+            raise UpdateRefused(f"segment is {shown(segment)}: it must be a WriterSegment")
         check_text("symbol", symbol, _SYMBOL_MAX)
         names = ("bbo", "features", "samples", "instruments")
         count = min(segment.board(name).slot_count for name in names)

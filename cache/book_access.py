@@ -22,6 +22,7 @@ from cache.board import Miss, Snapshot
 from cache.book_metrics import BookMetrics
 from cache.book_store import BookStore, Sight
 from cache.gate import FAST15M, LATENCY_ARB, MS, POLICIES, Policy, Trust, Witness, gate
+from cache.refusals import shown
 
 LATENCY_ARB_MS: Final = (100, 500)
 """What a strategy of the latency_arb kind may ask for."""
@@ -35,7 +36,8 @@ def policy_of_ms(max_stale_ms: int, name: str = "default") -> Policy:
     Its other bounds stand to this one as those of `fast15m` do.
     """
     if type(max_stale_ms) is not int or max_stale_ms < 1:
-        raise ValueError(f"max_stale_ms is {max_stale_ms!r}: it must be a whole number, at least 1")
+        said = shown(max_stale_ms)
+        raise ValueError(f"max_stale_ms is {said}: it must be a whole number, at least 1")
     bounds = {
         field: value * max_stale_ms * MS // FAST15M.evidence_ns_max
         for field, value in FAST15M._asdict().items()
@@ -48,8 +50,8 @@ def policy_named(name: str, default_max_stale_ms: int) -> Policy:
     """The policy of a name; "default" is that of the settings. Raises ValueError."""
     if name == "default":
         return policy_of_ms(default_max_stale_ms)
-    if name not in POLICIES:
-        raise ValueError(f"policy is {name!r:.60}: write default, {', '.join(POLICIES)}")
+    if type(name) is not str or name not in POLICIES:
+        raise ValueError(f"policy is {shown(name)}: write default, {', '.join(POLICIES)}")
     return POLICIES[name]
 
 
@@ -57,7 +59,7 @@ def latency_arb(max_stale_ms: int = LATENCY_ARB_MS[1]) -> Policy:
     """The strictest policy, with a tolerance of 100 to 500 ms. Raises ValueError."""
     least, most = LATENCY_ARB_MS
     if type(max_stale_ms) is not int or not least <= max_stale_ms <= most:
-        raise ValueError(f"max_stale_ms is {max_stale_ms!r}: it must be {least} to {most}")
+        raise ValueError(f"max_stale_ms is {shown(max_stale_ms)}: it must be {least} to {most}")
     if max_stale_ms == most:
         return LATENCY_ARB
     return policy_of_ms(max_stale_ms, LATENCY_ARB.name)
@@ -80,10 +82,16 @@ class BookAccess:
         `wall_offset_ns` is wall clock minus CLOCK_MONOTONIC; None where the venue's times are not
         to be judged (a replay).
         """
+        if not isinstance(store, BookStore):
+            raise TypeError(f"store is {shown(store)}: it must be a BookStore")
+        if metrics is not None and not isinstance(metrics, BookMetrics):
+            raise TypeError(f"metrics is {shown(metrics)}: it must be BookMetrics, or None")
+        if type(is_enabled) is not bool:
+            raise TypeError(f"is_enabled is {shown(is_enabled)}: it must be True or False")
         if type(default) is not Policy:
-            raise TypeError(f"default is {default!r:.60}: it must be a Policy")
+            raise TypeError(f"default is {shown(default)}: it must be a Policy")
         if wall_offset_ns is not None and type(wall_offset_ns) is not int:
-            raise TypeError(f"wall_offset_ns is {wall_offset_ns!r:.60}: it must be int, or None")
+            raise TypeError(f"wall_offset_ns is {shown(wall_offset_ns)}: it must be int, or None")
         self.store = store
         self.metrics = metrics if metrics is not None else BookMetrics()
         self.default = default
@@ -99,11 +107,11 @@ class BookAccess:
         from the future: the clock is read again then. Raises TypeError for what is no question.
         """
         if type(token) is not str:
-            raise TypeError(f"token is {token!r:.60}: it must be the venue's id, as text")
+            raise TypeError(f"token is {shown(token)}: it must be the venue's id, as text")
         if type(now_ns) is not int:
-            raise TypeError(f"now_ns is {now_ns!r:.60}: it must be a whole number of nanoseconds")
+            raise TypeError(f"now_ns is {shown(now_ns)}: it must be a whole number of nanoseconds")
         if policy is not None and type(policy) is not Policy:
-            raise TypeError(f"policy is {policy!r:.60}: it must be a Policy, or None")
+            raise TypeError(f"policy is {shown(policy)}: it must be a Policy, or None")
         # Before the book: a link that is proven after it was read does not say that it still stood.
         witness = self.store.witness(now_ns, wall_offset_ns=self.wall_offset_ns)
         sight = self.store.look(token) if self.is_enabled else None

@@ -299,7 +299,13 @@ class BookStore:
 
     def _find(self, token: str) -> _Place | None:
         self._refresh()
-        return self._places.get(token)
+        try:
+            place = self._places.get(token)
+        except TypeError:
+            place = None  # No text either: it cannot be looked up.
+        if place is None and type(token) is not str:
+            raise TypeError(f"token is {shown(token)}: it must be the venue's id, as text")
+        return place
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -318,7 +324,9 @@ class BookStore:
         return Sight(depth, top)
 
     def witness(self, now_ns: int, *, wall_offset_ns: int | None = None) -> Witness:
-        """What is known beside the books, for the gate."""
+        """What is known beside the books, for the gate. Raises TypeError for what is no time."""
+        if type(now_ns) is not int:
+            raise TypeError(f"now_ns is {shown(now_ns)}: it must be a whole number of nanoseconds")
         words = self._words
         is_live = words[_STATE] == _RUN and 0 <= now_ns - words[_HEARTBEAT] <= STALE_NS
         liveness = _LIVE if is_live else self.segment.liveness(now_ns)

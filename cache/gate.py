@@ -23,6 +23,7 @@ from cache.board import Miss, Snapshot
 from cache.core import core
 from cache.layout import Flag, Proof
 from cache.liveness import Liveness
+from cache.refusals import shown
 
 MS = 1_000_000
 
@@ -117,26 +118,33 @@ def pure_gate(
     Raises TypeError, which says what of it is no question.
     """
     if type(now_ns) is not int:
-        raise TypeError(f"now_ns is {now_ns!r:.60}: it must be a whole number of nanoseconds")
+        raise TypeError(f"now_ns is {shown(now_ns)}: it must be a whole number of nanoseconds")
     try:
-        return _gated(book, policy, now_ns, witness)
-    except (TypeError, AttributeError, KeyError):
-        raise TypeError(_fault_of(book, policy, witness)) from None
+        _, evidence_ns_max, lag_ns_max, quiet_ns_max = policy
+        wall_offset_ns = witness.wall_offset_ns
+        # Nothing is more than NaN: under such a bound every book would be LIVE for ever.
+        if (
+            isinstance(evidence_ns_max, int)
+            and isinstance(lag_ns_max, int)
+            and isinstance(quiet_ns_max, int)
+            and (wall_offset_ns is None or isinstance(wall_offset_ns, int))
+        ):
+            return _gated(book, policy, now_ns, witness)
+    except (TypeError, ValueError, AttributeError, KeyError):
+        pass
+    raise TypeError(_fault_of(book, policy, witness))
 
 
 def _fault_of(book: object, policy: object, witness: object) -> str:
     """Say what of a question is none."""
-    if not isinstance(policy, Policy) or not all(_is_number(bound) for bound in policy[1:]):
-        return f"policy is {policy!r:.200}: it must be a Policy of whole numbers"
+    if not isinstance(policy, Policy) or not all(isinstance(b, int) for b in policy[1:]):
+        return f"policy is {shown(policy, 200)}: it must be a Policy of whole numbers"
     words = witness[1:] if isinstance(witness, Witness) else ("none",)
     is_known = isinstance(witness, Witness) and witness.liveness in _OF_WRITER
-    if not is_known or not all(word is None or _is_number(word) for word in words):
-        return f"witness is {witness!r:.200}: it must be a Witness, its liveness one of Liveness"
-    return f"book is {book!r:.60}: it must be a record of a top of book, a Miss or None"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
+    if not is_known or not all(word is None or isinstance(word, int) for word in words):
+        said = f"witness is {shown(witness, 200)}"
+        return f"{said}: it must be a Witness of whole numbers, its liveness one of Liveness"
+    return f"book is {shown(book)}: it must be a record of a top of book, a Miss or None"
 
 
 def _gated(

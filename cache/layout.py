@@ -97,6 +97,9 @@ class BoardSpec:
 
     def __post_init__(self) -> None:
         k = self.cell_count
+        for name, value in (("N", self.slot_count), ("K", k)):
+            if type(value) is not int:
+                raise ValueError(f"board {self.name}: {name} is {value}: it must be a whole number")
         if k < 4 or k & (k - 1):
             raise ValueError(f"board {self.name}: K is {k}, must be a power of two, at least 4")
         if self.slot_count < 1:

@@ -24,6 +24,7 @@ from cache.md_entry import MDCacheEntry, MDMiss
 from cache.md_metrics import MetricRow, StageMetrics
 from cache.md_refresh import Flights, Outside, Refresh
 from cache.md_slots import Slot, Slots
+from cache.refusals import shown
 
 FAILURES: Final[tuple[type[Exception], ...]] = (PenstockError, OSError)
 """What a refresh may raise when the venue is at fault; a timeout is an OSError."""
@@ -51,8 +52,12 @@ class MDCache:
         `depth_max` levels a side are kept, those of the configuration unless the code knows better.
         `now_ns` is a monotonic clock, `jitter` draws from 0 to 1.
         """
+        if not isinstance(config, MDCacheConfig):
+            raise ValueError(f"config is {shown(config)}: it must be an MDCacheConfig")
         if depth_max is not None:
             _check_whole("depth_max", depth_max, 1)
+        if not callable(refresh_callback):
+            raise ValueError(f"refresh_callback is {shown(refresh_callback)}: it must be callable")
         self.config = config
         self.metrics = StageMetrics(config.symbols_max, counters=counters)
         self.depth_max = config.max_depth if depth_max is None else depth_max
@@ -227,12 +232,12 @@ class MDCache:
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{name} is {value!r}: it must be text")
+        raise ValueError(f"{name} is {shown(value)}: it must be text")
 
 
 def _check_limits(depth: object, max_age_ms: object, stale_ok: object) -> None:
     if stale_ok is not None and type(stale_ok) is not bool:
-        raise ValueError(f"stale_ok is {stale_ok!r}: it must be True, False or None")
+        raise ValueError(f"stale_ok is {shown(stale_ok)}: it must be True, False or None")
     for name, value, least in (("depth", depth, 1), ("max_age_ms", max_age_ms, 0)):
         if value is not None:
             _check_whole(name, value, least)
@@ -240,4 +245,4 @@ def _check_limits(depth: object, max_age_ms: object, stale_ok: object) -> None:
 
 def _check_whole(name: str, value: object, least: int) -> None:
     if type(value) is not int or value < least:
-        raise ValueError(f"{name} is {value!r}: it must be a whole number, at least {least}")
+        raise ValueError(f"{name} is {shown(value)}: it must be a whole number, at least {least}")

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from cache.errors import PenstockError
+from cache.refusals import shown
 
 NS_PER_MS = 1_000_000
 
@@ -73,6 +74,8 @@ class MDCacheConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> MDCacheConfig:
         """Check plain values, such as a section of a file. Raises MDConfigError with all faults."""
+        if not isinstance(values, Mapping):
+            raise MDConfigError([f"the settings are {_shown(values)}: make them a section"])
         known = {name: value for name, value in values.items() if name in _HINTS}
         wrong = _of_fields(known)
         faults = [_unknown(name) for name in values if name not in _HINTS] + list(wrong.values())
@@ -124,5 +127,5 @@ def _unknown(name: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = shown(value, 61)
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -113,12 +113,19 @@ class PMCache(Aged[PMBookSnapshot]):
     @classmethod
     def attach(cls, market_id: str, *, role: str = ROLE, namespace: str = "penstock") -> PMCache:
         """Find a market by its condition id. Raises SegmentMissing while nobody lists it."""
+        if not isinstance(market_id, str):
+            raise TypeError(
+                f"market_id is {shown(market_id)}: it must be the condition id, as text"
+            )
         segment = ReaderSegment.attach(role, namespace=namespace)
         directory = Directory(segment)
         directory.refresh()
         pair = directory.pairs.get(tag_of("polymarket", market_id))
         if pair is None:
-            raise SegmentMissing(f"{segment.path} lists no market {market_id}; try again later.")
+            raise SegmentMissing(
+                f"{segment.path} lists no market {market_id:.80} (of {len(directory.pairs)}): "
+                "name one by its condition id, or try again later."
+            )
         return cls(segment, pair)
 
     def mids(self, count: int = MIDS_MAX) -> Run:
@@ -143,7 +150,8 @@ Bbo = tuple[int | None, int | None, int | None, int | None]
 
 
 def pm_boards(market_slots: int = 1) -> tuple[BoardSpec, ...]:
-    """The boards that a `PMCacheWriter` needs."""
+    """The boards that a `PMCacheWriter` needs. Raises UpdateRefused."""
+    check_whole_number("market_slots", market_slots, least=1)
     return (
         BoardSpec("instruments", INSTRUMENT, 2 * market_slots, 4),
         BoardSpec("pair_bbo", PAIR_BBO, market_slots, 8),
@@ -167,6 +175,8 @@ class PMCacheWriter:
 
         Raises UpdateRefused for a slot that is not there, or an interval that is none.
         """
+        if not isinstance(segment, WriterSegment):
+            raise UpdateRefused(f"segment is {shown(segment)}: it must be a WriterSegment")
         boards = (segment.board(name) for name in ("pair_bbo", "mids", "instruments"))
         tops, mids, instruments = boards
         count = min(tops.slot_count, mids.slot_count, instruments.slot_count // 2)

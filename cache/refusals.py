@@ -12,12 +12,12 @@ WHOLE_MAX = 2**63 - 1
 """Times, ids and numbers of every record fit below it."""
 
 
-def shown(value: object) -> str:
+def shown(value: object, most: int = 60) -> str:
     """A value as a message shows it, whatever it is and however long."""
     if isinstance(value, int) and value.bit_length() > 200:
         return "a number of many digits"  # Which Python may refuse to write.
     try:
-        return repr(value)[:60]
+        return repr(value)[:most]
     except (ValueError, RecursionError):  # What is in it is as long, or too deep.
         return f"of type {type(value).__name__}"
 

@@ -19,6 +19,7 @@ from cache.counters import CounterReader, CounterWriter
 from cache.errors import SegmentMissing, SegmentRemoved
 from cache.layout import HEADER, HEADER_AT, BoardPlace, BoardSpec, State, word_of
 from cache.liveness import Liveness, judge
+from cache.refusals import shown
 from cache.segment_file import remove as remove
 from cache.segment_file import roles as roles
 from cache.segment_file import segment_path as segment_path
@@ -87,6 +88,7 @@ class WriterSegment(_Mapped):
         Raises AlreadyRunning, SegmentForeign, SharedMemoryFull or SegmentError.
         """
         require_ordered_stores()
+        files.check_new(namespace, role, boards, mode)
         path = segment_path(namespace, role)
         lock = files.claim(path, mode)
         try:
@@ -114,7 +116,10 @@ class WriterSegment(_Mapped):
         self._set("heartbeat_ns", now_ns)
 
     def _set(self, name: str, value: int) -> None:
-        self._words[HEADER_AT[name] >> 3] = value
+        try:
+            self._words[HEADER_AT[name] >> 3] = value
+        except (TypeError, ValueError):
+            raise TypeError(f"{name} is {shown(value)}: it must be a whole number") from None
 
     def set_state(self, state: State) -> None:
         """Tell the readers where this process stands."""
@@ -186,6 +191,9 @@ class ReaderSegment(_Mapped):
     def attach(cls, role: str, *, namespace: str = "penstock") -> ReaderSegment:
         """Map the role's segment. Raises SegmentMissing (try again later) or why it never will."""
         require_ordered_stores()
+        for name, value in (("role", role), ("namespace", namespace)):
+            if not isinstance(value, str):
+                raise TypeError(f"{name} is {shown(value)}: it must be text")
         path = segment_path(namespace, role)
         try:
             descriptor = os.open(path, files.OPEN_FLAGS | os.O_RDONLY)

@@ -9,6 +9,7 @@ import contextlib
 import glob
 import mmap
 import os
+import re
 import stat
 import struct
 import time
@@ -27,10 +28,12 @@ from cache.errors import (
 )
 from cache.layout import HEADER, HEADER_AT, BoardPlace, BoardSpec, State
 from cache.liveness import lock_whole
+from cache.refusals import shown
 
 SHM_DIR = "/dev/shm"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LOCK_TRIES = 8
+_NAME_MAX = 63
 OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """Neither follow a link that somebody put under the name, nor wait for the other end of a pipe."""
 
@@ -43,6 +46,27 @@ def boot_id() -> bytes:
 def segment_path(namespace: str, role: str) -> str:
     """Where a role's segment lies; its lock file has `.lock` behind the same name."""
     return f"{SHM_DIR}/{namespace}.{role}"
+
+
+def check_new(namespace: object, role: object, boards: object, mode: object) -> None:
+    """Let pass what a segment can be made of. Raises SegmentError.
+
+    A namespace has no dot: whose segments are whose would not be known. A segment is adopted by its
+    owner and written to by nobody else, which is what modes can say.
+    """
+    for name, value, others in (("namespace", namespace, "_-"), ("role", role, "._-")):
+        is_text = isinstance(value, str) and len(value) <= _NAME_MAX
+        pattern = f"[A-Za-z0-9][A-Za-z0-9{others}]*"
+        if not is_text or not re.fullmatch(pattern, str(value)) or str(value).endswith(".lock"):
+            signs = " and ".join(others)
+            said = f"{name} is {shown(value)}: it must be 1 to {_NAME_MAX} letters, digits, {signs}"
+            raise SegmentError(f"{said}, the first no sign, and not end in .lock")
+    if not isinstance(boards, tuple | list) or not all(
+        isinstance(one, BoardSpec) for one in boards
+    ):
+        raise SegmentError(f"boards is {shown(boards)}: it must be BoardSpecs, in a tuple")
+    if type(mode) is not int or mode not in (0o600, 0o640, 0o644):
+        raise SegmentError(f"mode is {shown(mode)}: it must be 0o600, 0o640 or 0o644")
 
 
 def claim(path: str, mode: int = 0o600) -> int:
@@ -178,8 +202,6 @@ def _untracked() -> Iterator[None]:
 
 def _write_head(view: memoryview, role: str, places: tuple[BoardPlace, ...], total: int) -> None:
     """Fill in header and table of contents, all but the magic."""
-    if len(role.encode()) > 63:
-        raise SegmentError(f"role {role!r} is longer than 63 bytes")
     values = dict.fromkeys((field.name for field in layout.HEADER_FIELDS), 0)
     texts = {field.name: b"" for field in layout.HEADER_FIELDS if field.is_text}
     known = {

@@ -130,8 +130,9 @@ class RollingMids:
         import numpy as np
 
         board = self._board
-        if type(count) is not int:
-            raise BoardError(f"the number of mids is {shown(count)}: it must be a whole number")
+        if type(count) is not int or count < 1:
+            said = f"the number of mids is {shown(count)}"
+            raise BoardError(f"{said}: it must be a whole number, at least 1")
         if board is None:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         found = board.history(self._slot, min(count, board.cell_count - 2), self._tag)

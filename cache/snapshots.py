@@ -17,6 +17,7 @@ from typing import Generic, Literal, TypeVar
 from msgspec import Struct
 
 from cache.layout import E9
+from cache.refusals import shown
 
 NS_PER_MS = 1_000_000
 LATE_MS = 1_000
@@ -195,10 +196,20 @@ class Aged(Generic[Held]):
         not reached even now, and what came more than a second after `now_ms`.
         """
         snapshot, _ = self.get_latest()
-        return age_ms(snapshot.meta, now_ms, self._clock) if snapshot is not None else None
+        try:
+            return age_ms(snapshot.meta, now_ms, self._clock) if snapshot is not None else None
+        except TypeError:
+            raise _no_time("now_ms", now_ms) from None
 
     def is_stale(self, now_ms: int, threshold_ms: int | None = None) -> bool:
         """Whether the latest snapshot is older than that; unknown and negative ages are stale."""
         age = self.get_age_ms(now_ms)
         bound = self.stale_ms if threshold_ms is None else threshold_ms
-        return age is None or not 0 <= age <= bound
+        try:
+            return age is None or not 0 <= age <= bound
+        except TypeError:
+            raise _no_time("threshold_ms", threshold_ms) from None
+
+
+def _no_time(name: str, value: object) -> TypeError:
+    return TypeError(f"{name} is {shown(value)}: it must be a number of milliseconds")

@@ -193,9 +193,11 @@ class Survey:
     def _books(self, now_ns: int, wall_ns: int) -> Iterator[BookRow]:
         venue_ns = wall_ns - behind_ns(self.namespace)
         for role, directory in self._directories.items():
-            if not {"pair_bbo", "settlement"} <= (found := self._segments[role]).places().keys():
+            boards = (found := self._segments[role]).places()
+            if "pair_bbo" not in boards:
                 continue
-            settlements = found.board("settlement")
+            # A feed of one's own has none (`PMCacheWriter`).
+            settlements = found.board("settlement") if "settlement" in boards else None
             for pair in sorted(directory.pairs.values(), key=lambda p: p.window_end_ns):
                 row = BookRow(market=pair.yes.slug, slot=pair.pair_slot)
                 if pair.window_end_ns:
@@ -209,7 +211,7 @@ class Survey:
                 row.trust = self._trust(role, "pair_bbo", pair.pair_slot, pair.tag)
                 if top is not None:
                     _fill_book(row, top)
-                settled = settlements.read(pair.pair_slot, pair.tag)
+                settled = settlements.read(pair.pair_slot, pair.tag) if settlements else Miss.NEVER
                 if not isinstance(settled, Miss):
                     _fill(row, settled, ("strike_e9", "twap_e9"))
                     row.strike_provenance = _word(Provenance, settled.strike_provenance)

@@ -38,8 +38,17 @@ CACHE_FLOORS = {
     "counters": {"layout"},
     "board": {"layout", "errors", "core", "pure_board"},
     "bells": {"core", "segment"},
-    "segment_file": {"layout", "errors", "liveness"},
-    "segment": {"layout", "errors", "core", "liveness", "counters", "board", "segment_file"},
+    "segment_file": {"layout", "errors", "liveness", "refusals"},
+    "segment": {
+        "layout",
+        "errors",
+        "core",
+        "liveness",
+        "counters",
+        "board",
+        "segment_file",
+        "refusals",
+    },
 }
 
 PURE = (

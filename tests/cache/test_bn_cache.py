@@ -425,7 +425,9 @@ def test_get_latest_is_the_same_object_until_something_is_published(world, cache
 
 
 def test_a_symbol_that_nobody_lists_is_missing(world):
-    with pytest.raises(SegmentMissing, match="lists no symbol ETHUSDT"):
+    with pytest.raises(
+        SegmentMissing, match="lists no symbol ETHUSDT, but BTCUSDT; try again later"
+    ):
         BNCache.attach("ETHUSDT", namespace=world.namespace)
 
 
@@ -466,7 +468,9 @@ def test_the_rolling_mids_are_arrays_of_whole_seconds_oldest_first(world, cache)
     assert cache.mids(3)[0].tolist() == [197 * E9, 198 * E9, 199 * E9]
     assert len(cache.mids(10**30)[0]) == 125
     assert (times.dtype, mids.dtype) == (np.int64, np.int64)
-    with pytest.raises(BoardError, match="board samples: history of -1, must be 1 to 126"):
+    with pytest.raises(
+        BoardError, match="the number of mids is -1: it must be a whole number, at least 1"
+    ):
         cache.mids(-1)
     cache._samples._board = Busy(cache._samples._board)
     assert [found.tolist() for found in cache.mids()] == [times.tolist(), mids.tolist()]
@@ -511,3 +515,35 @@ class Busy:
 
     def history(self, slot, count, tag):
         return Miss.BUSY
+
+
+@pytest.mark.parametrize("wrong", [None, 5, True, b"x", [], 10**70])
+def test_what_is_no_text_is_named_where_a_cache_is_attached(world, cache, wrong):
+    with pytest.raises(TypeError, match=r"^symbol is .*: it must be text"):
+        BNCache.attach(wrong, namespace=world.namespace)
+
+
+@pytest.mark.parametrize("now_ms", ["5", None, b"5", [], 1j])
+def test_a_time_that_cannot_be_reckoned_with_is_named(world, cache, now_ms):
+    world.top()
+    assert cache.get_latest()[0] is not None
+    for asks in (cache.get_age_ms, cache.is_stale):
+        with pytest.raises(TypeError, match=r"^now_ms is .*: it must be a number of milliseconds"):
+            asks(now_ms)
+
+
+@pytest.mark.parametrize("threshold_ms", ["5", b"5", []])
+def test_a_threshold_that_cannot_be_compared_is_named(world, cache, threshold_ms):
+    world.top()
+    with pytest.raises(TypeError, match=r"^threshold_ms is .*: it must be a number of millisec"):
+        cache.is_stale(world.now_ms, threshold_ms)
+
+
+@pytest.mark.parametrize("wrong", [None, "feed.mine.0", 5])
+def test_a_writer_without_a_segment_and_boards_of_no_number_are_named(wrong):
+    with pytest.raises(UpdateRefused, match=r"^segment is .*: it must be a WriterSegment"):
+        BNCacheWriter(wrong, "BTCUSDT")
+    with pytest.raises(
+        UpdateRefused, match=r"^symbol_slots is .*: it must be a whole number, 1 to"
+    ):
+        bn_boards(wrong if wrong != 5 else 0)

@@ -372,17 +372,32 @@ def test_what_is_no_question_is_refused_by_its_name_and_counted_nowhere(pm, chan
 
 @pytest.mark.parametrize(
     ("told", "said"),
-    [({"default": "fast15m"}, "default is 'fast15m'"), ({"wall_offset_ns": 0.5}, "wall_offset_ns")],
+    [
+        ({"default": "fast15m"}, "default is 'fast15m'"),
+        ({"wall_offset_ns": 0.5}, "wall_offset_ns"),
+        ({"is_enabled": "false"}, "is_enabled is 'false': it must be True or False"),
+        ({"metrics": {}}, "metrics is {}: it must be BookMetrics, or None"),
+        ({"store": "feed.binance.0"}, "store is 'feed.binance.0': it must be a BookStore"),
+        ({"default": 10**400}, "default is a number of many digits"),
+    ],
     ids=str,
 )
 def test_an_access_that_cannot_judge_is_not_made(pm, told, said):
     with pytest.raises(TypeError, match=said):
-        BookAccess(pm.store(), **told)
+        BookAccess(**{"store": pm.store()} | told)
 
 
 def test_a_policy_of_no_known_name_is_refused_by_it():
     with pytest.raises(ValueError, match="policy is 'fast': write default, latency_arb, fast15m"):
         policy_named("fast", 1_500)
+    for name in (["fast15m"], None, 10**400):
+        with pytest.raises(ValueError, match=r"^policy is .*: write default, "):
+            policy_named(name, 1_500)
+    for make in (policy_of_ms, latency_arb):
+        with pytest.raises(
+            ValueError, match=r"^max_stale_ms is a number of many digits: it must be"
+        ):
+            make(-(10**400))
 
 
 @pytest.mark.parametrize("now_ns", [-(2**70), -1, 0, 2**63, 2**70])

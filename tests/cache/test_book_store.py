@@ -433,3 +433,23 @@ def test_a_slot_or_a_tick_that_is_none_is_refused_by_its_name(world):
             world.writer.open(*arguments)
     with pytest.raises(UpdateRefused, match=r"tick_e9 is 0\.01: it must be a whole number"):
         world.writer.set_tick(0, 0.01)
+
+
+READS = ("read", "look", "is_ready", "last_update_ns", "sequence", "update_count")
+
+
+@pytest.mark.parametrize("asks", READS)
+@pytest.mark.parametrize("token", [5, None, True, b"BTCUSDT", ["BTCUSDT"], {}, 10**70])
+def test_a_token_that_is_no_text_is_named_and_not_told_as_one_nobody_lists(world, asks, token):
+    snapshot(world)
+    store = world.store()
+    with pytest.raises(TypeError, match=r"^token is .*: it must be the venue's id, as text"):
+        getattr(store, asks)(token)
+    assert store.read(BTC).bid_count == 2
+    assert store.read("nobody") is None
+
+
+@pytest.mark.parametrize("now_ns", [None, "5", 1.5, float("nan"), True])
+def test_a_witness_of_no_time_is_refused_by_its_name(world, now_ns):
+    with pytest.raises(TypeError, match=r"^now_ns is .*: it must be a whole number of nanosec"):
+        world.store().witness(now_ns)

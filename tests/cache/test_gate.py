@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -270,9 +271,15 @@ def test_the_gate_refuses_what_is_no_question() -> None:
         ({"now_ns": True}, "now_ns is True"),
         ({"policy": "fast15m"}, "policy is 'fast15m': it must be a Policy"),
         ({"policy": FAST15M._replace(evidence_ns_max="1")}, "policy is Policy"),
+        ({"policy": FAST15M._replace(evidence_ns_max=math.nan)}, "policy is Policy"),
+        ({"policy": FAST15M._replace(quiet_ns_max=1e30)}, "it must be a Policy of whole numbers"),
+        ({"policy": FAST15M._replace(lag_ns_max=math.nan)}, "policy is Policy"),
+        ({"policy": 10**400}, "policy is a number of many digits: it must be a Policy"),
+        ({"policy": "fast15m", "book": None}, "policy is 'fast15m': it must be a Policy"),
         ({"witness": (1, 2)}, "witness is .1, 2.: it must be a Witness"),
         ({"witness": ALIVE._replace(link_ns="x")}, "witness is Witness"),
         ({"witness": ALIVE._replace(wall_offset_ns="x")}, "witness is Witness"),
+        ({"witness": ALIVE._replace(wall_offset_ns=math.nan)}, "it must be a Witness of whole"),
         ({"witness": ALIVE._replace(liveness=99)}, "its liveness one of Liveness"),
         ({"book": 5}, "book is 5: it must be a record"),
     ],

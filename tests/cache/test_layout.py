@@ -1,3 +1,4 @@
+import math
 import struct
 
 import numpy as np
@@ -58,6 +59,14 @@ def test_record_ids_and_names_are_unique():
 def test_a_ring_that_is_no_power_of_two_of_at_least_4_is_refused(cells):
     with pytest.raises(ValueError, match="power of two"):
         BoardSpec("x", BBO, 1, cells)
+
+
+@pytest.mark.parametrize("count", [None, "5", 1.5, math.nan, True, 10.0])
+def test_a_number_of_slots_or_cells_that_is_none_is_refused(count):
+    with pytest.raises(ValueError, match=r"board x: N is .*: it must be a whole number"):
+        BoardSpec("x", BBO, count, 4)
+    with pytest.raises(ValueError, match=r"board x: K is .*: it must be a whole number"):
+        BoardSpec("x", BBO, 1, count)
 
 
 def test_boards_do_not_overlap_and_fill_the_file():

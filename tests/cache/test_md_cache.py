@@ -202,9 +202,24 @@ def test_what_is_no_number_of_levels_makes_no_cache(wrong):
 
 
 @pytest.mark.parametrize(
+    ("config", "callback", "said"),
+    [
+        ({"ttl_ms": 100}, print, "config is {'ttl_ms': 100}: it must be an MDCacheConfig"),
+        (MDCacheConfig(), None, "refresh_callback is None: it must be callable"),
+        (MDCacheConfig(), "ask", "refresh_callback is 'ask': it must be callable"),
+    ],
+)
+def test_a_cache_of_no_settings_or_that_can_ask_nobody_is_none(config, callback, said):
+    with pytest.raises(ValueError, match=f"^{said}"):
+        MDCache(config, callback)
+
+
+@pytest.mark.parametrize(
     ("words", "named"),
     [
         ({"symbol": 7}, "symbol is 7"),
+        ({"symbol": 10**400}, "symbol is a number of many digits: it must be text"),
+        ({"depth": -(10**400)}, "depth is a number of many digits"),
         ({"symbol": ""}, "symbol is ''"),
         ({"depth": 0}, "depth is 0"),
         ({"depth": True}, "depth is True"),

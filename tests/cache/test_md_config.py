@@ -64,6 +64,14 @@ def test_what_is_no_whole_number_is_refused_a_bool_too(value):
     assert fault.startswith(f"ttl_ms is {value!r}: write a whole number")
 
 
+def test_settings_that_are_no_section_and_numbers_without_end_are_named():
+    for values in (None, "ttl_ms", [("ttl_ms", 100)], 5):
+        (fault,) = faults_of(MDCacheConfig.parse, values)
+        assert fault == f"the settings are {values!r}: make them a section"
+    (fault,) = faults_of(MDCacheConfig, ttl_ms=10**400)
+    assert fault.startswith("ttl_ms is a number of many digits: write a whole number")
+
+
 def test_a_share_is_a_number_from_nothing_to_all():
     for share in (0, 0.0, 0.1, 1, 1.0):
         assert MDCacheConfig(share=share).share == share

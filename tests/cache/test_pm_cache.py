@@ -330,7 +330,9 @@ def test_numbers_grow_across_a_restart_and_what_was_before_it_is_warming_up(worl
 
 
 def test_a_market_that_nobody_lists_is_missing(world, cache):
-    with pytest.raises(SegmentMissing, match="lists no market 0xnone"):
+    with pytest.raises(
+        SegmentMissing, match=r"lists no market 0xnone .of 1.: name one by its condition id"
+    ):
         PMCache.attach("0xnone", namespace=world.namespace)
     with pytest.raises(SegmentMissing, match="is its writer running"):
         PMCache.attach(MARKET, role="feed.none.0", namespace=world.namespace)
@@ -446,9 +448,11 @@ class Busy:
         return Miss.BUSY
 
 
-@pytest.mark.parametrize("count", [0, -1, -(10**9)])
+@pytest.mark.parametrize("count", [0, -1, -(10**9), -(10**30)])
 def test_a_number_of_mids_that_is_none_is_refused(cache, count):
-    with pytest.raises(BoardError, match=f"board mids: history of {count}, must be 1 to 126"):
+    with pytest.raises(
+        BoardError, match=f"number of mids is {count}: it must be a whole number, at least 1"
+    ):
         cache.mids(count)
 
 
@@ -518,3 +522,33 @@ def test_each_market_has_a_slot_of_its_own(namespace):
         assert snapshot.yes_top.bid_px_e9 == 2 * CENT + slot
         assert cache.mids()[1].tolist() == [(91 * CENT + slot) // 2]
     segment.close()
+
+
+@pytest.mark.parametrize("wrong", [None, 5, True, b"x", [], 10**70])
+def test_what_is_no_text_is_named_where_a_cache_is_attached(world, cache, wrong):
+    with pytest.raises(TypeError, match=r"^market_id is .*: it must be the condition id, as text"):
+        PMCache.attach(wrong, namespace=world.namespace)
+
+
+@pytest.mark.parametrize("now_ms", ["5", None, b"5", [], 1j])
+def test_a_time_that_cannot_be_reckoned_with_is_named(world, cache, now_ms):
+    assert cache.get_latest()[0] is not None
+    for asks in (cache.get_age_ms, cache.is_stale):
+        with pytest.raises(TypeError, match=r"^now_ms is .*: it must be a number of milliseconds"):
+            asks(now_ms)
+
+
+@pytest.mark.parametrize("threshold_ms", ["5", b"5", []])
+def test_a_threshold_that_cannot_be_compared_is_named(world, cache, threshold_ms):
+    with pytest.raises(TypeError, match=r"^threshold_ms is .*: it must be a number of millisec"):
+        cache.is_stale(world.now_ms, threshold_ms)
+
+
+@pytest.mark.parametrize("wrong", [None, "feed.mine.0", 5])
+def test_a_writer_without_a_segment_and_boards_of_no_number_are_named(wrong):
+    with pytest.raises(UpdateRefused, match=r"^segment is .*: it must be a WriterSegment"):
+        PMCacheWriter(wrong)
+    with pytest.raises(
+        UpdateRefused, match=r"^market_slots is .*: it must be a whole number, 1 to"
+    ):
+        pm_boards(wrong if wrong != 5 else 0)

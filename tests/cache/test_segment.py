@@ -6,12 +6,13 @@ import pytest
 from cache.errors import (
     AlreadyRunning,
     BoardError,
+    SegmentError,
     SegmentMissing,
     SegmentRemoved,
 )
 from cache.layout import BBO, HEADER_AT, TRADE, BoardSpec, State, tag_of
 from cache.liveness import Liveness
-from cache.segment import ReaderSegment, WriterSegment
+from cache.segment import ReaderSegment, WriterSegment, roles
 
 BOARDS = (BoardSpec("bbo", BBO, 4, 8), BoardSpec("trades", TRADE, 1, 64))
 TAG = tag_of("binance", "BTCUSDT")
@@ -194,3 +195,53 @@ def test_whoever_may_read_the_segment_may_ask_who_holds_it(namespace):
     modes = {os.stat(made.path + suffix).st_mode & 0o777 for suffix in ("", ".lock")}
     assert modes == {0o640}
     made.close()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"role": None}, "role is None: it must be 1 to 63 letters, digits"),
+        ({"role": ""}, "role is ''"),
+        ({"role": "feed mine"}, "role is 'feed mine'"),
+        ({"role": "../feed"}, "role is '../feed'"),
+        ({"role": "feed.x.lock"}, "role is 'feed.x.lock'"),
+        ({"role": "x" * 64}, "role is 'x"),
+        ({"role": 10**400}, "role is a number of many digits"),
+        ({"namespace": None}, "namespace is None"),
+        ({"namespace": "a.b"}, "namespace is 'a.b'"),
+        ({"namespace": "/tmp/x"}, "namespace is '/tmp/x'"),
+        ({"boards": None}, "boards is None: it must be BoardSpecs"),
+        ({"boards": (None,)}, "boards is .None,.: it must be BoardSpecs"),
+        ({"mode": "0600"}, "mode is '0600': it must be 0o600, 0o640 or 0o644"),
+        ({"mode": 600}, "mode is 600"),
+        ({"mode": 0o666}, "mode is 438"),
+        ({"mode": 0o400}, "mode is 256"),
+    ],
+    ids=str,
+)
+def test_what_no_segment_can_be_made_of_is_named_and_leaves_nothing(namespace, changed, said):
+    given = {"role": "feed.x", "boards": BOARDS, "namespace": namespace} | changed
+    with pytest.raises(SegmentError, match=f"^{said}"):
+        WriterSegment.create(**given)
+    assert roles(namespace) == []
+    WriterSegment.create("feed.x", BOARDS, namespace=namespace).close(remove=True)
+
+
+@pytest.mark.parametrize("name", ["role", "namespace"])
+@pytest.mark.parametrize("value", [None, 5, b"feed.x", 10**400])
+def test_a_segment_is_found_by_text_alone(name, value):
+    with pytest.raises(TypeError, match=f"^{name} is .*: it must be text"):
+        ReaderSegment.attach(**{"role": "feed.x", name: value})
+
+
+@pytest.mark.parametrize("value", [None, "5", 1.5, -1, 2**64, 10**400])
+def test_a_time_that_no_header_can_hold_is_named_and_changes_nothing(writer, value):
+    writer.heartbeat(7)
+    writer.set_link(8)
+    with pytest.raises(TypeError, match=r"^heartbeat_ns is .*: it must be a whole number"):
+        writer.heartbeat(value)
+    with pytest.raises(TypeError, match=r"^link_ns is .*: it must be a whole number"):
+        writer.set_link(value)
+    with pytest.raises(TypeError, match=r"^state is .*: it must be a whole number"):
+        writer.set_state(value)
+    assert (writer.heartbeat_ns, writer._word("link_ns"), writer.state) == (7, 8, State.BOOT)

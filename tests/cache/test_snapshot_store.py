@@ -227,9 +227,9 @@ def test_nobody_can_write_to_mids_that_were_handed_out(world):
             array[0] = 0
 
 
-@pytest.mark.parametrize("count", ["5", None, 1.5, True, 0, -1])
+@pytest.mark.parametrize("count", ["5", None, 1.5, True, 0, -1, -(10**30)])
 def test_a_number_of_mids_that_is_none_is_refused(world, count):
-    with pytest.raises(BoardError, match=r"number of mids is .*: it must be|must be 1 to 2"):
+    with pytest.raises(BoardError, match=r"^the number of mids is .*: it must be a whole number"):
         rolling(world).last(count)
 
 

@@ -422,3 +422,20 @@ def test_a_book_that_came_after_the_survey_began_is_judged_by_a_later_clock(fill
     picture = Survey(filled, clock=lambda: NOW_NS).take(early_ns, WALL_NS)
     assert picture.references[0].trust == "LIVE"
     assert Survey(filled, clock=lambda: early_ns).take(early_ns, 0).references[0].trust == "STALE"
+
+
+def test_a_market_of_a_feed_of_ones_own_is_shown_and_its_strike_is_not_known(namespace):
+    segment = WriterSegment.create("feed.market.0", pm_boards(), namespace=namespace)
+    writer = PMCacheWriter(segment, clock=lambda: NOW_NS)
+    side = (49 * E9 // 100, E9, 51 * E9 // 100, E9)
+    writer.update_from_ws(side, side, "0xcondition", "yes-token", "no-token")
+    segment.set_state(State.RUN)
+    segment.heartbeat(NOW_NS)
+    picture = Survey(namespace).take(NOW_NS, WALL_NS)
+    (book,) = picture.books
+    assert (book.market, book.yes_bid_px_e9) == ("0xcondition", 490_000_000)
+    assert (book.strike_e9, book.strike_provenance, book.ends_s) == (None, "UNKNOWN", None)
+    console = Console(file=io.StringIO(), width=300)
+    console.print(screen(picture))
+    assert "0xcondition" in console.file.getvalue()
+    segment.close()
