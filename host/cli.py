@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.live import Live
 
 from cache import segment as segments
@@ -29,7 +29,6 @@ from host.config import load
 from host.down import down
 from host.dump import board_rows, render, segment_rows
 from host.page import WindowPage
-from host.picture import Picture
 from host.process import ExitCode, guarded
 from host.roles import SUPERVISOR_ROLE, plan
 from host.say import hush, say, say_json, teller
@@ -187,10 +186,11 @@ def run_top(options: argparse.Namespace) -> int:
     """`penstock top`."""
     config = load(options.config)
     survey = Survey(config.host.namespace, Judge.of(config))
+    page = Page()
     looks = 0
     live = None
-    if not options.json:
-        live = Live(console=Page(), auto_refresh=False)
+    if page.is_terminal and not options.json:
+        live = Live(console=page, auto_refresh=False)
         live.start()
     try:
         while not options.count or looks < options.count:
@@ -198,23 +198,19 @@ def run_top(options: argparse.Namespace) -> int:
                 time.sleep(options.interval)
             looks += 1
             picture = survey.take(monotonic_ns(), wall_ns())
-            if live is None:
+            if options.json:
                 say_json(picture)
+            elif live is None:  # Into a pipe or a file: one after the other.
+                page.print(screen(picture, counters=options.counters))
             else:
-                live.update(top_page(picture, live.console, options.counters), refresh=True)
+                text = "Ctrl-C ends this view, and nothing else"
+                live.update(WindowPage(picture, text, counters=options.counters), refresh=True)
     except (KeyboardInterrupt, BrokenPipeError):
         pass
     finally:
         if live is not None:
             live.stop()
     return ExitCode.OK
-
-
-def top_page(picture: Picture, console: Console, counters: bool) -> RenderableType:
-    """As much as the window takes; everything where the output is no window."""
-    if not console.is_terminal:
-        return screen(picture, counters=counters)
-    return WindowPage(picture, "Ctrl-C ends this view, and nothing else", counters=counters)
 
 
 def run_dump(options: argparse.Namespace) -> int:

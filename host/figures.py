@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cache.book_metrics import summarize
-from cache.counters import Histogram
+from cache.counters import Counter, Histogram
 from cache.md_metrics import totals
-from cache.md_rollout import figures_of, judge
+from cache.md_rollout import Gate, figures_of, judge
 from cache.segment import ReaderSegment
 from host.picture import RestCacheRow, ServedRow
 
@@ -50,6 +50,8 @@ def rest_caches(segments: Segments) -> Iterator[RestCacheRow]:
         if figures.read_count or figures.direct_count:
             gate, row.reason = judge(figures)
             row.gate = "ROLLED_BACK" if figures.rolled_back_count else gate.name
+        elif failed := found.counters[Counter.cache_md_refreshes_failed]:
+            row.gate, row.reason = Gate.UNKNOWN.name, f"no answer, {failed:,} tries failed"
         for name in RestCacheRow.COPIED:
             setattr(row, name, getattr(figures, name))
         yield row

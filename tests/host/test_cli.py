@@ -161,6 +161,13 @@ def test_top_ends_after_its_count(beating, capsys):
     assert cli.main(["top", "--count", "1"]) == 0
 
 
+def test_top_into_a_pipe_says_each_look_and_ends_its_lines(filled, capsys):
+    assert cli.main(["top", "--count", "2", "--interval", "0"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("processes of") == 2
+    assert told.endswith("\n")
+
+
 def test_check_is_silent_when_all_is_well(beating, capsys):
     assert cli.main(["shm", "check", "feed.binance.0"]) == 0
     assert cli.main(["shm", "check"]) == 0

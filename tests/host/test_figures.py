@@ -52,6 +52,15 @@ def test_a_cache_that_nothing_goes_past_has_metrics_and_no_gate(namespace):
     feed.close(remove=True)
 
 
+def test_a_rest_side_that_never_answered_is_shown_and_not_left_out(namespace):
+    feed = WriterSegment.create("feed.polymarket.0", pm_boards(), namespace=namespace)
+    feed.counters.add(Counter.cache_md_misses, 9)
+    feed.counters.add(Counter.cache_md_refreshes_failed, 1_234)
+    (row,) = Survey(namespace).take(NOW_NS, WALL_NS).rest_caches
+    assert (row.gate, row.reason) == ("UNKNOWN", "no answer, 1,234 tries failed")
+    feed.close(remove=True)
+
+
 def test_what_was_asked_past_the_cache_alone_is_shown_too(namespace):
     feed = WriterSegment.create("feed.polymarket.0", pm_boards(), namespace=namespace)
     feed.counters.record(Histogram.cache_md_direct_ns, 1_000_000)
