@@ -325,10 +325,11 @@ class BookStore:
 
     def witness(self, now_ns: int, *, wall_offset_ns: int | None = None) -> Witness:
         """What is known beside the books, for the gate. Raises TypeError for what is no time."""
-        if type(now_ns) is not int:
-            raise TypeError(f"now_ns is {shown(now_ns)}: it must be a whole number of nanoseconds")
         words = self._words
-        is_live = words[_STATE] == _RUN and 0 <= now_ns - words[_HEARTBEAT] <= STALE_NS
+        try:
+            is_live = words[_STATE] == _RUN and 0 <= now_ns - words[_HEARTBEAT] <= STALE_NS
+        except TypeError:
+            raise TypeError(f"now_ns is {shown(now_ns)}: it must be a whole number") from None
         liveness = _LIVE if is_live else self.segment.liveness(now_ns)
         return Witness(liveness, words[_INCARNATION], words[_LINK], 0, wall_offset_ns)
 
@@ -377,8 +378,7 @@ class BookStore:
     def changed(self) -> list[str]:
         """The tokens whose depth was published since the last call; at first, all there are.
 
-        To wait for it: load the bells (`cache.bells.make_waiter([store.segment])`), call this,
-        then wait.
+        To wait for it: load the bell (`cache.bells.make_waiter`), call this, then wait.
         """
         slots = set(self._scan.slots())
         self._refresh()

@@ -121,14 +121,9 @@ def pure_gate(
         raise TypeError(f"now_ns is {shown(now_ns)}: it must be a whole number of nanoseconds")
     try:
         _, evidence_ns_max, lag_ns_max, quiet_ns_max = policy
-        wall_offset_ns = witness.wall_offset_ns
+        total_ns = evidence_ns_max + lag_ns_max + quiet_ns_max + (witness.wall_offset_ns or 0)
         # Nothing is more than NaN: under such a bound every book would be LIVE for ever.
-        if (
-            isinstance(evidence_ns_max, int)
-            and isinstance(lag_ns_max, int)
-            and isinstance(quiet_ns_max, int)
-            and (wall_offset_ns is None or isinstance(wall_offset_ns, int))
-        ):
+        if type(total_ns) is int:
             return _gated(book, policy, now_ns, witness)
     except (TypeError, ValueError, AttributeError, KeyError):
         pass

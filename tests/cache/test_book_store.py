@@ -449,7 +449,8 @@ def test_a_token_that_is_no_text_is_named_and_not_told_as_one_nobody_lists(world
     assert store.read("nobody") is None
 
 
-@pytest.mark.parametrize("now_ns", [None, "5", 1.5, float("nan"), True])
+@pytest.mark.parametrize("now_ns", [None, "5", b"5", []])
 def test_a_witness_of_no_time_is_refused_by_its_name(world, now_ns):
-    with pytest.raises(TypeError, match=r"^now_ns is .*: it must be a whole number of nanosec"):
-        world.store().witness(now_ns)
+    store = world.store()
+    with pytest.raises(TypeError, match=r"^now_ns is .*: it must be a whole number"):
+        store.witness(now_ns)
