@@ -58,9 +58,9 @@ def check_new(namespace: object, role: object, boards: object, mode: object) -> 
         is_text = isinstance(value, str) and len(value) <= _NAME_MAX
         pattern = f"[A-Za-z0-9][A-Za-z0-9{others}]*"
         if not is_text or not re.fullmatch(pattern, str(value)) or str(value).endswith(".lock"):
-            signs = " and ".join(others)
-            said = f"{name} is {shown(value)}: it must be 1 to {_NAME_MAX} letters, digits, {signs}"
-            raise SegmentError(f"{said}, the first no sign, and not end in .lock")
+            signs = f"1 to {_NAME_MAX} letters, digits or signs of {others!r}"
+            said = f"{name} is {shown(value)}: it must be {signs}"
+            raise SegmentError(f"{said}, begin with no sign and not end in .lock")
     if not isinstance(boards, tuple | list) or not all(
         isinstance(one, BoardSpec) for one in boards
     ):

@@ -49,7 +49,7 @@ class Host(Section, frozen=True):
     """[host]: what every process needs to live on this host."""
 
     namespace: Name
-    shm_mode: Annotated[str, Meta(pattern=r"^06(00|40|44)$")]
+    shm_mode: Literal["0600", "0640", "0644"]
     idle: Literal["park", "yield", "spin"]
     heartbeat_ms: Annotated[int, Meta(ge=10, le=200)]
     hang_exit_s: Annotated[float, Meta(ge=0, le=600)]

@@ -507,3 +507,12 @@ def test_faults_of_the_cache_of_rest_snapshots_are_said_together(tmp_path: Path)
     ]  # fmt: skip
     (fault,) = faults_of(write(tmp_path, "[md_cache]\nstale_ms_max = 99"))
     assert fault == "md_cache: stale_ms_max is 99: make it at least ttl_ms, 1000"
+
+
+@pytest.mark.parametrize("mode", ["0000", "0400", "0660", "0666", "0777", "600", ""])
+def test_no_mode_of_segments_locks_their_owner_out_or_lets_others_write(mode: str) -> None:
+    (fault,) = faults_of(None, PENSTOCK_HOST_SHM_MODE=mode)
+    assert fault.startswith(f"host.shm_mode is {mode!r}: ")
+    assert 'write one of "0600", "0640", "0644"' in fault
+    for good in ("0600", "0640", "0644"):
+        assert load(environ={"PENSTOCK_HOST_SHM_MODE": good}).host.mode == int(good, 8)
