@@ -98,8 +98,9 @@ class BinanceFeed:
         self._list_instruments()
         recall(self.slots.values(), namespace, monotonic_ns())
         self._depth: DepthFeed | None = None
+        self._first_books: FirstBooks | None = None
         if book_store is not None and book_store.enabled and settings.depth:
-            first = FirstBooks(
+            first = self._first_books = FirstBooks(
                 rest, settings.symbols, segment.counters, timeout_s=settings.lookup_timeout_s
             )
             self._depth = DepthFeed(segment, ws_url, book_store, slots=self.slots, ask=first.ask)
@@ -120,6 +121,8 @@ class BinanceFeed:
         finally:
             self.lanes.clear()
             self.on_doubt()
+            if self._first_books is not None:
+                await self._first_books.close()
 
     # --- frames -----------------------------------------------------------------------------------
 

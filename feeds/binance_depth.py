@@ -5,9 +5,9 @@ the venue's procedure for a local book: diffs wait until a snapshot of the REST 
 snapshot drops those it contains, the rest must follow it and each other (`cache/ladder.py`). What
 breaks the order, or comes of a lost frame, makes the book not ready and has a new snapshot asked
 for; so does a book that has lost too many levels to show them all, and one whose update id nothing
-that comes reaches. The snapshot is asked for beside
-the frames, at most once at a time for each symbol, and ever more rarely in vain: also where each
-one is of use and its book is reset at once again, for the venue bans who asks in a storm.
+that comes reaches. The snapshot is asked for beside the frames, at most once at a time for each
+symbol, and ever more rarely in vain: also where each one is of use and its book is reset at once
+again, for the venue bans who asks in a storm.
 
 A symbol that says nothing for too long (`hard_stale_ms`) is subscribed anew, and a snapshot is
 asked for as its witness: the market may be calm, or the subscription dead.

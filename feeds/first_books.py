@@ -75,6 +75,10 @@ class FirstBooks:
         book = None if entry is None else entry.book
         return Whole(book.sequence, book.bids, book.asks) if isinstance(book, FirstBook) else None
 
+    async def close(self) -> None:
+        """End what is under way: it counts in a segment that has an owner only so long."""
+        await self.cache.close()
+
     async def _refresh(self, symbol: str, depth: int) -> MDBook:
         found = await self._rest.ask(depth_path(symbol, depth), read_book, attempts=1)
         if found is None:

@@ -134,11 +134,18 @@ class RestBooks:
     async def _ask(self, taken: dict[str, _Answers]) -> None:
         self._counters.add(Counter.feeds_witness_asked)
         told = split_books(await self._post(self._url, self._timeout_s, books_question(taken)))
+        fault: MDRefreshError | None = None
         for count, part in enumerate(told, 1):
-            book = parse_book(part)
-            _settle(taken.get(book.asset_id, ()), book)
+            try:
+                book = parse_book(part)
+            except MDRefreshError as wrong:
+                fault = wrong
+            else:
+                _settle(taken.get(book.asset_id, ()), book)
             if count % READ_COUNT == 0:
                 await asyncio.sleep(0)
+        if fault is not None:
+            raise fault  # It was to be of one of those that are left.
         for answers in taken.values():
             _settle(answers, None)
         self._failed_count = 0

@@ -2,8 +2,9 @@
 
 The answer is a list of books in any order, without those that the venue does not have. Its books
 are taken apart before they are decoded, one by one: an answer may have megabytes. What is no book
-raises for the token that it is about, what is no answer for all of them. Its levels become exact
-integers, best first, and no more of them than are wanted.
+raises for the token that it is about, what is no answer for all of them, and what names no token
+for those that no book came of. Its levels become exact integers, best first, and no more of them
+than are wanted.
 """
 
 from __future__ import annotations

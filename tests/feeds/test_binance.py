@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import time
@@ -12,7 +13,9 @@ from cache.layout import E9, Flag, tag_of
 from cache.segment import ReaderSegment, WriterSegment, segment_path
 from feeds import binance
 from feeds.binance import BRIDGE_NS_MIN, ROLE, BinanceFeed, boards
+from feeds.binance_rest import BinanceRest
 from feeds.binance_rest_wire import Rules
+from feeds.first_books import FirstBooks
 from feeds.symbols import LATE_NS
 from host.settings import BinanceFeed as Settings
 
@@ -503,3 +506,25 @@ def test_the_rules_go_into_the_directory_and_the_top(world):
     assert world.reader.epoch == epoch + 1
     world.tickers(world.lanes[0])
     assert world.read().tick_e9 == 10_000_000
+
+
+def test_the_end_of_a_feed_is_the_end_of_the_questions_for_first_books(world, monkeypatch):
+    async def get(url, timeout_s):
+        await asyncio.Event().wait()
+
+    async def until_told(*_):
+        asyncio.create_task(world.feed._first_books.ask("BTCUSDT"))
+        await asyncio.sleep(0)
+        raise asyncio.CancelledError
+
+    async def work():
+        with pytest.raises(asyncio.CancelledError):
+            await world.feed.run()
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    monkeypatch.setattr(binance, "on_time", until_told)
+    monkeypatch.setattr(world.feed, "_open_lane", lambda reason: None)
+    rest = BinanceRest("http://venue", world.segment.counters, timeout_s=5.0, get=get)
+    world.feed._first_books = FirstBooks(rest, BOTH, world.segment.counters, timeout_s=5.0)
+    assert not asyncio.run(work())
+    assert world.count(Counter.cache_md_refreshes_failed) == 0

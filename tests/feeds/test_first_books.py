@@ -55,7 +55,7 @@ class World:
         return self.loop.run_until_complete(self.books.ask(symbol))
 
     def close(self):
-        self.loop.run_until_complete(self.books.cache.close())
+        self.loop.run_until_complete(self.books.close())
         self.loop.close()
 
 
@@ -143,3 +143,18 @@ def test_symbols_are_asked_for_beside_each_other(world):
     world.answers = [body(7), body(8)]
     assert [one.sequence for one in world.loop.run_until_complete(both())] == [7, 8]
     assert world.asked[0][1] == world.asked[1][1]
+
+
+def test_closing_ends_a_question_that_hangs_and_nothing_is_counted_afterwards(world):
+    async def work():
+        waiting = asyncio.create_task(world.books.ask(BTC))
+        await asyncio.sleep(0.01)
+        await world.books.close()
+        assert await waiting is None
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert await world.books.ask(BTC) is None
+
+    world.answers = [None]
+    world.loop.run_until_complete(work())
+    assert len(world.asked) == 1
+    assert world.counters[Counter.cache_md_refreshes_failed] == 0

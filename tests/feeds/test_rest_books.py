@@ -251,17 +251,18 @@ def test_frames_are_looked_after_between_the_books_of_a_long_answer(ask):
     ask(work)
 
 
-def test_books_that_came_before_one_that_is_none_are_given_and_no_token_is_said_to_have_none(ask):
+def test_books_beside_one_that_is_none_are_given_and_no_token_is_said_to_have_none(ask):
     level = [{"price": "0.4", "size": "1"}]
     good = {"asset_id": "1", "timestamp": TIMESTAMP, "bids": level, "asks": []}
-    body = json.dumps([good, good | {"asset_id": "2", "timestamp": 1}]).encode()
+    wrong = good | {"asset_id": "2", "timestamp": 1}
+    body = json.dumps([good, wrong, good | {"asset_id": "4"}]).encode()
 
     async def work(books, venue):
         found = await asyncio.gather(
-            *(books.refresh(token, 20) for token in "123"), return_exceptions=True
+            *(books.refresh(token, 20) for token in "1234"), return_exceptions=True
         )
-        assert found[0].bids
-        assert [type(fault) for fault in found[1:]] == [MDRefreshError] * 2
+        assert found[0].bids and found[3].bids
+        assert [type(fault) for fault in found[1:3]] == [MDRefreshError] * 2
 
     ask(work, body=body)
 
