@@ -212,14 +212,18 @@ class BNCache(Aged[BNSnapshot]):
         """The last `count` mids, oldest first: the seconds they stand for (wall clock, ns), 1e-9.
 
         Taken on whole seconds, of tops that were to be trusted; by a `BNCacheWriter`, of the first
-        answer of each second. Memory is copied once, and the arrays cannot be written to.
+        answer of each second. They begin where the feed filled its history in, or the wall clock
+        was set back. Memory is copied once, and the arrays cannot be written to.
         """
         return self._samples.last(count)
 
 
 def _take_mids(found: NDArray[np.void]) -> Run:
     is_whole = found["flags"] & _DISTRUST == 0
-    return found["wall_ns"][is_whole], found["mid_px_e9"][is_whole]
+    times, mids = found["wall_ns"][is_whole], found["mid_px_e9"][is_whole]
+    steps_back = (times[1:] < times[:-1]).nonzero()[0]
+    begin = steps_back[-1] + 1 if steps_back.size else 0
+    return times[begin:], mids[begin:]
 
 
 # --- writing ------------------------------------------------------------------------------------

@@ -477,6 +477,20 @@ def test_the_rolling_mids_are_arrays_of_whole_seconds_oldest_first(world, cache)
     assert cache.mids(3)[0].tolist() == [197 * E9, 198 * E9, 199 * E9]
 
 
+@pytest.mark.parametrize("begin", [0, 5], ids=["filled in", "set back"])
+def test_mids_stay_in_order_where_the_past_was_filled_in_or_the_wall_clock_set_back(
+    world, cache, begin
+):
+    board = world.segment.board("samples")
+    board.assign(0, TAG, 0)
+    for second in (8, 9, 9, *range(begin, 10)):
+        board.publish(0, (0, 0, 0, second, 0, 0, 0, (100 + second) * E9, second * E9))
+    times, mids = cache.mids()
+    assert times.tolist() == [second * E9 for second in range(begin, 10)]
+    assert (mids - times == 100 * E9).all()
+    assert cache.mids(2)[0].tolist() == [8 * E9, 9 * E9]
+
+
 def test_the_first_answer_of_each_second_is_its_mid(world, cache):
     second_ms = 1_000 - (WALL_MS + world.now_ms) % 1_000 + world.now_ms
     begun_s = (WALL_MS + second_ms) // 1_000
