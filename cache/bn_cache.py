@@ -219,11 +219,12 @@ class BNCache(Aged[BNSnapshot]):
 
 
 def _take_mids(found: NDArray[np.void]) -> Run:
-    is_whole = found["flags"] & _DISTRUST == 0
-    times, mids = found["wall_ns"][is_whole], found["mid_px_e9"][is_whole]
+    whole = (found["flags"] & _DISTRUST == 0).nonzero()[0]
+    times = found["wall_ns"][whole]
     steps_back = (times[1:] < times[:-1]).nonzero()[0]
-    begin = steps_back[-1] + 1 if steps_back.size else 0
-    return times[begin:], mids[begin:]
+    if steps_back.size:
+        whole = whole[steps_back[-1] + 1 :]
+    return found["wall_ns"][whole], found["mid_px_e9"][whole]
 
 
 # --- writing ------------------------------------------------------------------------------------

@@ -489,6 +489,9 @@ def test_mids_stay_in_order_where_the_past_was_filled_in_or_the_wall_clock_set_b
     assert times.tolist() == [second * E9 for second in range(begin, 10)]
     assert (mids - times == 100 * E9).all()
     assert cache.mids(2)[0].tolist() == [8 * E9, 9 * E9]
+    for array in (times, mids):
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True
 
 
 def test_the_first_answer_of_each_second_is_its_mid(world, cache):
