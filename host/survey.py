@@ -241,10 +241,11 @@ class Survey:
     def _depths(self) -> Iterator[DepthRow]:
         for role, store in self._stores.items():
             for token in store.tokens():
+                link_ns = self._segments[role].link_ns
                 sight = store.look(token)
                 if sight is None:
                     continue
-                now_ns, witness = self._witness(role)
+                now_ns, witness = self._witness(role, link_ns)
                 book, trust = self._judge.depth(role, sight, now_ns, witness)
                 row = DepthRow(role, token, trust.name, self._judge.policy(role).name)
                 row.is_ready = store.is_ready(token)
@@ -255,14 +256,16 @@ class Survey:
                 yield row
 
     def _trust(self, role: str, board: str, slot: int, tag: int) -> str:
+        link_ns = self._segments[role].link_ns
         read = self._segments[role].board(board).read(slot, tag)
-        return self._judge.top(role, read, *self._witness(role)).name
+        return self._judge.top(role, read, *self._witness(role, link_ns)).name
 
-    def _witness(self, role: str) -> tuple[int, Witness]:
-        """The clock, read after the books: what came meanwhile is not of the future."""
+    def _witness(self, role: str, link_ns: int) -> tuple[int, Witness]:
+        """The clock, read after the book as `link_ns` was before it: nothing came later."""
         found, now_ns = self._segments[role], self._clock()
         wall_ns = self._wall_ns + now_ns - self._now_ns
-        return now_ns, self._judge.witness(found, now_ns, wall_ns, _liveness(found, now_ns))
+        liveness = _liveness(found, now_ns)
+        return now_ns, self._judge.witness(found, now_ns, wall_ns, liveness, link_ns=link_ns)
 
     def _latest_ns(self) -> int:
         """How late what is found may be: no record of the future is new."""

@@ -50,11 +50,14 @@ class Judge:
         return next(found, self._other)
 
     def witness(
-        self, found: ReaderSegment, now_ns: int, wall_ns: int, liveness: Liveness
+        self, found: ReaderSegment, now_ns: int, wall_ns: int, liveness: Liveness, *, link_ns: int
     ) -> Witness:
-        """What is known beside the books of a segment; `liveness` is that of its writer."""
+        """What is known beside a book of a segment; `liveness` is that of its writer.
+
+        `link_ns` was read before the book, the clocks after it.
+        """
         offset_ns = wall_ns - now_ns if self._judges_lag else None
-        return Witness(liveness, found.incarnation, found.link_ns, 0, offset_ns)
+        return Witness(liveness, found.incarnation, link_ns, 0, offset_ns)
 
     def top(self, role: str, read: Snapshot | Miss, now_ns: int, witness: Witness) -> Trust:
         """Judge a top of book; the clock was read after it."""

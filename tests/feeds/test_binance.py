@@ -512,8 +512,10 @@ def test_the_end_of_a_feed_is_the_end_of_the_questions_for_first_books(world, mo
     async def get(url, timeout_s):
         await asyncio.Event().wait()
 
+    asking = []
+
     async def until_told(*_):
-        asyncio.create_task(world.feed._first_books.ask("BTCUSDT"))
+        asking.append(asyncio.create_task(world.feed._first_books.ask("BTCUSDT")))
         await asyncio.sleep(0)
         raise asyncio.CancelledError
 

@@ -261,7 +261,8 @@ def test_books_beside_one_that_is_none_are_given_and_no_token_is_said_to_have_no
         found = await asyncio.gather(
             *(books.refresh(token, 20) for token in "1234"), return_exceptions=True
         )
-        assert found[0].bids and found[3].bids
+        assert found[0].bids
+        assert found[3].bids
         assert [type(fault) for fault in found[1:3]] == [MDRefreshError] * 2
 
     ask(work, body=body)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cache.bn_cache import BNCacheWriter, bn_boards
 from cache.book_access import policy_of_ms
+from cache.gate import Trust
 from cache.layout import (
     BBO,
     HEADER_AT,
@@ -439,3 +440,33 @@ def test_a_market_of_a_feed_of_ones_own_is_shown_and_its_strike_is_not_known(nam
     console.print(screen(picture))
     assert "0xcondition" in console.file.getvalue()
     segment.close()
+
+
+def test_the_tops_too_are_judged_by_a_link_that_was_read_before_them(namespace):
+    boards = (*pm_boards(), BoardSpec("settlement", SETTLEMENT, 1, 8))
+    feed = WriterSegment.create("feed.polymarket.0", boards, namespace=namespace)
+    old_ns = NOW_NS - E9
+    writer = PMCacheWriter(feed, clock=lambda: old_ns, wall=lambda: WALL_NS - E9)
+    yes = (450_000_000, E9, 470_000_000, E9)
+    writer.update_from_ws(yes, (530_000_000, E9, 550_000_000, E9), "0xab", "1", "2")
+    feed.set_state(State.RUN)
+    feed.heartbeat(NOW_NS)
+    told = []
+
+    class Late(Judge):
+        def top(self, *read):
+            told.append(super().top(*read))
+            feed.set_link(old_ns)
+            return told[-1]
+
+    def clock():
+        feed.set_link(NOW_NS)
+        return NOW_NS
+
+    survey = Survey(namespace, Late(policy_of_ms(500)), clock=clock)
+    (book,) = survey.take(NOW_NS, WALL_NS).books
+    assert (book.trust, told) == ("STALE", [Trust.STALE])
+    feed.set_link(NOW_NS)
+    survey.take(NOW_NS, WALL_NS)
+    assert told[-1] is Trust.QUIET
+    feed.close()

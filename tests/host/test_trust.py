@@ -13,7 +13,7 @@ from host.trust import Judge
 from tests.cache.book_world import MS, NOW, FeedWorld
 
 ROLE = "feed.binance.0"
-SEGMENT = SimpleNamespace(incarnation=1, link_ns=NOW)
+SEGMENT = SimpleNamespace(incarnation=1)
 WALL = 1_800_000_000_000_000_000
 
 
@@ -41,14 +41,14 @@ def test_where_none_is_named_and_for_other_feeds_it_is_the_threshold_of_the_book
 def test_the_venues_own_times_are_judged_unless_they_are_those_of_a_recording(mode):
     config = load(None)
     config = replace(config, sim=replace(config.sim, embedded=True, mode=mode))
-    witness = Judge.of(config).witness(SEGMENT, NOW, NOW + 7, Liveness.LIVE)
+    witness = Judge.of(config).witness(SEGMENT, NOW, NOW + 7, Liveness.LIVE, link_ns=NOW)
     assert witness.wall_offset_ns == (7 if mode == "model" else None)
     assert (witness.liveness, witness.incarnation, witness.link_ns) == (Liveness.LIVE, 1, NOW)
 
 
 def test_what_was_not_read_says_why():
     judge = Judge()
-    witness = judge.witness(SEGMENT, NOW, NOW, Liveness.LIVE)
+    witness = judge.witness(SEGMENT, NOW, NOW, Liveness.LIVE, link_ns=NOW)
     assert judge.top(ROLE, Miss.NEVER, NOW, witness) is Trust.NEVER_SEEN
     assert judge.top(ROLE, Miss.OTHER_TAG, NOW, witness) is Trust.NOT_SUBSCRIBED
 
@@ -82,3 +82,25 @@ def test_a_survey_judges_depth_by_the_policy_it_was_given(quiet):
 def test_a_book_in_doubt_says_so_whatever_the_policy(quiet):
     quiet.publish_top(batch=3, recv_ns=NOW - 1_000 * MS, flags=int(Flag.RESYNC))
     assert depth_of(quiet, Judge(LONG, LONG))[0] == "GAP"
+
+
+def test_a_link_that_is_proven_once_a_book_was_read_proves_nothing_of_that_book(quiet):
+    class Late(Judge):
+        """Lets the link be as old as the books again, once one was judged."""
+
+        def depth(self, *read):
+            found = super().depth(*read)
+            quiet.beat(NOW, link_ns=NOW - 1_000 * MS)
+            return found
+
+    def clock():
+        quiet.beat(NOW)
+        return NOW
+
+    told = []
+    for judge in (Late(LATENCY_ARB, LATENCY_ARB), Judge(LATENCY_ARB, LATENCY_ARB)):
+        quiet.beat(NOW, link_ns=NOW - 1_000 * MS)
+        survey = Survey(quiet.namespace, judge, clock=clock)
+        told += [survey.take(NOW, WALL).depths[0].trust for _ in range(2)]
+    assert told[:2] == ["STALE"] * 2
+    assert told[3] == "QUIET", "of the link that was proven before the second look"
