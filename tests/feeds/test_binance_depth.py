@@ -228,6 +228,19 @@ def test_diffs_that_a_newer_snapshot_holds_already_are_no_reason_to_reset(world)
     assert world.counters[Counter.feeds_sequence_reset] == 0
 
 
+def test_diffs_of_an_earlier_connection_say_nothing_of_the_book_of_this_one(world):
+    world.start(20)
+    world.diff(11, 11)
+    world.feed.on_disconnected("gone")
+    world.connect()
+    world.now_ns += 6 * E9
+    world.feed.tick(world.now_ns)
+    world.rest(Whole(30, BIDS, ASKS), Whole(30, BIDS, ASKS))
+    world.diff(25, 25)
+    assert world.is_ready()
+    assert world.counters[Counter.feeds_sequence_reset] == 0
+
+
 def test_a_book_that_is_reset_again_and_again_is_asked_for_ever_more_rarely(world):
     world.start()
     for number in range(11, 31, 2):  # Every other diff crosses: the venue, or we, have gone mad.

@@ -158,3 +158,16 @@ def test_closing_ends_a_question_that_hangs_and_nothing_is_counted_afterwards(wo
     world.loop.run_until_complete(work())
     assert len(world.asked) == 1
     assert world.counters[Counter.cache_md_refreshes_failed] == 0
+
+
+def test_a_book_that_nobody_waited_for_any_more_is_not_given_to_who_asks_later(world):
+    async def leave():
+        leaving = asyncio.create_task(world.books.ask(BTC))
+        await asyncio.sleep(0.001)
+        leaving.cancel()
+        await asyncio.sleep(0.02)
+
+    world.answers = [body(7)]
+    world.loop.run_until_complete(leave())
+    assert world.books.cache.get_cache_age_ms(BTC) is not None, "it came"
+    assert world.ask(body(8)).sequence == 8

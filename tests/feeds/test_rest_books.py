@@ -371,3 +371,19 @@ def test_what_is_scheduled_already_waits_too_when_another_question_fails():
     one.loop.run_until_complete(work())
     one.loop.close()
     assert one.asked_s[1] - one.asked_s[0] == pytest.approx(20, abs=0.1)
+
+
+def test_a_retry_after_holds_when_a_question_fails_later_that_says_no_time():
+    one = Refused(refusal("20"), refusal(status=503), None, latency_s=0.06)
+
+    async def work():
+        first = asyncio.create_task(one.want("1", one.loop.time() + 60))
+        await asyncio.sleep(0.02)
+        second = asyncio.create_task(one.want("2", one.loop.time() + 60))
+        await asyncio.gather(first, second)
+        await one.books.close()
+
+    one.loop.run_until_complete(work())
+    one.loop.close()
+    assert one.asked_s[1] - one.asked_s[0] < 0.06, "both were under way"
+    assert one.asked_s[2] - one.asked_s[0] == pytest.approx(20, abs=0.1)
