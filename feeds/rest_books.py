@@ -5,8 +5,9 @@ that it lacks. What is wanted within a few milliseconds goes into one `POST /boo
 venue counts questions, not tokens. A question goes on a thread (`feeds/fetch.py`); its books are
 read a few at a time, so that frames are not held up.
 
-A venue that fails is asked less, not more: after a question that failed the next one begins later,
-each time twice as late, and not before the venue's Retry-After. What is wanted meanwhile waits.
+A venue that fails is asked less, not more: after a question that failed (no book of its answer can
+be read) the next one begins later, each time twice as late, and not before the venue's Retry-After.
+What is wanted meanwhile waits.
 (The delays of the cache are each token's own: alone they would make of one question for a hundred
 tokens a hundred.)
 
@@ -135,19 +136,24 @@ class RestBooks:
         self._counters.add(Counter.feeds_witness_asked)
         told = split_books(await self._post(self._url, self._timeout_s, books_question(taken)))
         fault: MDRefreshError | None = None
+        has_books = False
         for count, part in enumerate(told, 1):
             try:
                 book = parse_book(part)
             except MDRefreshError as wrong:
                 fault = wrong
             else:
+                has_books = True
                 _settle(taken.get(book.asset_id, ()), book)
             if count % READ_COUNT == 0:
                 await asyncio.sleep(0)
-        if fault is not None:
-            raise fault  # It was to be of one of those that are left.
+        if fault is not None and not has_books:
+            raise fault
         for answers in taken.values():
-            _settle(answers, None)
+            if fault is None:
+                _settle(answers, None)
+            else:
+                _fail(answers, fault)  # What is no book was to be of one of those that are left.
         self._failed_count = 0
 
     def _ended(self, taken: dict[str, _Answers], question: asyncio.Task[None]) -> None:

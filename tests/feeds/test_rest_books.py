@@ -165,6 +165,7 @@ def test_who_has_given_up_is_not_asked_for_and_harms_nobody(ask):
     [
         ({"raises": FetchFailed("status 503", status=503)}, "status 503"),
         ({"body": b'{"error":"no"}'}, "no list of books"),
+        ({"body": b'[{"asset_id":1}, 2, null]'}, "no book"),
     ],
 )
 def test_a_question_that_fails_fails_for_all_who_waited(ask, faults, expected):
@@ -174,6 +175,7 @@ def test_a_question_that_fails_fails_for_all_who_waited(ask, faults, expected):
         )
         assert [type(fault) for fault in found] == [MDRefreshError] * 3
         assert expected in str(found[0])
+        assert books._next_s > asyncio.get_running_loop().time(), "it is asked less"
 
     ask(work, **faults)
 
@@ -264,6 +266,8 @@ def test_books_beside_one_that_is_none_are_given_and_no_token_is_said_to_have_no
         assert found[0].bids
         assert found[3].bids
         assert [type(fault) for fault in found[1:3]] == [MDRefreshError] * 2
+        now_s = asyncio.get_running_loop().time()
+        assert books._next_s <= now_s, "the venue answered: it is asked on"
 
     ask(work, body=body)
 
