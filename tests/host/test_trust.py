@@ -88,6 +88,11 @@ def test_a_link_that_is_proven_once_a_book_was_read_proves_nothing_of_that_book(
     class Late(Judge):
         """Lets the link be as old as the books again, once one was judged."""
 
+        def top(self, *read):
+            found = super().top(*read)
+            quiet.beat(NOW, link_ns=NOW - 1_000 * MS)
+            return found
+
         def depth(self, *read):
             found = super().depth(*read)
             quiet.beat(NOW, link_ns=NOW - 1_000 * MS)
