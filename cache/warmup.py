@@ -25,7 +25,7 @@ class Warmup:
     """The warmup of one session."""
 
     def __init__(self, *, timeout_ns: int, min_ready_fraction: float) -> None:
-        if type(timeout_ns) is not int or isinstance(min_ready_fraction, str | bytes | None):
+        if type(timeout_ns) is not int or not isinstance(min_ready_fraction, int | float):
             said = (
                 f"timeout_ns is {timeout_ns!r:.60}, min_ready_fraction {min_ready_fraction!r:.60}"
             )

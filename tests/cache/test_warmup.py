@@ -206,7 +206,7 @@ def test_whatever_is_listed_it_opens_once_and_disables_only_who_never_came(
 
 
 @pytest.mark.parametrize(
-    ("timeout_ns", "fraction"), [("5", 0.8), (5.5, 0.8), (5, "0.8"), (5, None)]
+    ("timeout_ns", "fraction"), [("5", 0.8), (5.5, 0.8), (5, "0.8"), (5, None), (5, [0.8])]
 )
 def test_a_warmup_of_another_type_is_refused_by_name(timeout_ns: Any, fraction: Any) -> None:
     with pytest.raises(TypeError, match=r"timeout_ns is .*, min_ready_fraction"):
