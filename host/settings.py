@@ -239,6 +239,7 @@ class Strategy(Section, frozen=True):
     basis_half_life_s: Seconds
     basis_sd_floor_bps: Annotated[float, Meta(ge=0, le=1_000)]
     basis_sd_max_bps: Annotated[float, Meta(gt=0, le=10_000)]
+    basis_max_bps: Annotated[float, Meta(gt=0, le=10_000)]
     basis_age_s_max: Seconds
     basis_sd_unknown_bps: Annotated[float, Meta(ge=0, le=1_000)]
     basis_fade_s: Seconds

@@ -7,6 +7,8 @@ worth no more than the `sd_unknown_bps` that are reckoned with where nothing eve
 strike is compared with the reference as it is. A PROXY strike that says it is not less a basis is
 made of the reference itself: nothing lies between the two.
 
+A basis beyond all belief (`max_bps`) is none: a symbol was mixed up, or a decimal point.
+
 The invariant: an official strike is never worth less than the PROXY before it, and a basis that
 will be known in a moment, because the stream does come, is waited for. Kept by source; rebuilt
 after a restart from what the feeds keep. Pure.
@@ -54,7 +56,7 @@ class MarketBasis:
         """Take the newest point, if it is new, and return the basis as it stands; None unknown."""
         tracker, wall_s = self._tracker, wall_ns / NS
         if isinstance(settlement, Miss):
-            return tracker.basis(wall_s)
+            return None if tracker.is_absurd else tracker.basis(wall_s)
         point_e9 = settlement.twap_e9
         if point_e9:
             _take_point(tracker, settlement, self.window, samples, reference)
@@ -64,6 +66,8 @@ class MarketBasis:
         if not is_followed:
             self._take_edges(settlement, strike)
             is_followed = tracker.is_followed(wall_s)
+        if tracker.is_absurd:
+            return None
         if strike is None or strike.provenance not in _WITHOUT_STREAM:
             return tracker.basis(wall_s)
         mid_e9 = reference.mid_px_e9 if reference is not None else 0

@@ -58,6 +58,7 @@ def strategy_params(config: Config) -> StrategyParams:
             half_life_s=told.basis_half_life_s,
             sd_floor_bps=told.basis_sd_floor_bps,
             sd_max_bps=told.basis_sd_max_bps,
+            max_bps=told.basis_max_bps,
             age_s_max=told.basis_age_s_max,
             sd_unknown_bps=told.basis_sd_unknown_bps,
             fade_s=told.basis_fade_s,

@@ -108,14 +108,16 @@ class BasisParams:
     """How the basis is tracked; standard deviations in basis points of the price.
 
     `half_life_s`: memory of the average. `sd_floor_bps`: the least that is reckoned with.
-    `sd_max_bps`: the most at which it still is a basis. `age_s_max`: how old the newest settlement
-    point may be. `sd_unknown_bps`: what is reckoned with where nothing tells it, 0 for never;
-    `fade_s`: how long it takes for what an older price told to be worth no more than that.
+    `sd_max_bps`: the most at which it still is a basis. `max_bps`: the most that it may be itself,
+    up or down. `age_s_max`: how old the newest settlement point may be. `sd_unknown_bps`: what is
+    reckoned with where nothing tells it, 0 for never; `fade_s`: how long it takes for what an older
+    price told to be worth no more than that.
     """
 
     half_life_s: float
     sd_floor_bps: float
     sd_max_bps: float
+    max_bps: float
     age_s_max: float
     sd_unknown_bps: float
     fade_s: float
@@ -163,6 +165,11 @@ class BasisTracker:
         variance = self._variance()
         most = self._params.sd_max_bps * 1e-4 * self._price
         self._basis = Basis(self._value, variance) if variance <= most * most else None
+
+    @property
+    def is_absurd(self) -> bool:
+        """Whether reference and source are too far apart to be prices of one thing."""
+        return abs(self._value) > self._params.max_bps * 1e-4 * self._price
 
     def is_followed(self, wall_s: float) -> bool:
         """Whether there are points, and the newest is young."""

@@ -21,8 +21,8 @@ START = 1_780_000_200
 END = START + 300
 SYMBOL = 7
 PARAMS = BasisParams(
-    half_life_s=10.0, sd_floor_bps=0.5, sd_max_bps=1.0, age_s_max=30.0, sd_unknown_bps=4.0,
-    fade_s=600.0,
+    half_life_s=10.0, sd_floor_bps=0.5, sd_max_bps=1.0, max_bps=100.0, age_s_max=30.0,
+    sd_unknown_bps=4.0, fade_s=600.0,
 )  # fmt: skip
 FLOOR, UNKNOWN = 3.0**2, 24.0**2
 """Variances of half a basis point and of four, at 60,000."""
@@ -103,8 +103,39 @@ def test_in_a_window_that_was_not_seen_to_begin_the_doubt_is_that_of_an_unknown_
     assert feed.at(START + 100) is None
 
 
+@pytest.mark.parametrize("provenance", [Provenance.STREAM, Provenance.OFFICIAL, Provenance.PROXY])
+@pytest.mark.parametrize("mid", [6_000, 59_390, 60_610, 600_000])
+def test_a_basis_beyond_belief_is_none_however_sure_it_is(
+    feed: Feed, mid: int, provenance: Provenance
+) -> None:
+    feed.samples = held(START - 70, START + 200, mid)
+    feed.told |= {"twap_e9": 60_000 * E9, "twap_ts_ns": (START + 90) * NS}
+    feed.strike(60_000, provenance)
+    assert feed.at(START + 91) is None
+    assert feed.at(START + 92, missing=True) is None
+    assert feed.at(START + 190) is None, "nor when the point is old"
+
+
+@pytest.mark.parametrize("mid", [59_410, 60_590])
+def test_a_large_basis_within_belief_is_one(feed: Feed, mid: int) -> None:
+    feed.samples = held(START - 70, START + 100, mid)
+    feed.told |= {"twap_e9": 60_000 * E9, "twap_ts_ns": (START + 90) * NS}
+    feed.strike(60_000, Provenance.STREAM)
+    basis = feed.at(START + 91)
+    assert basis is not None
+    assert basis.value == mid - 60_000
+
+
+def test_an_official_strike_far_from_the_reference_that_it_was_made_beside_is_not_quoted_on(
+    feed: Feed,
+) -> None:
+    feed.samples = held(START - 70, START + 5, 75_500)
+    feed.strike(60_000, Provenance.OFFICIAL)
+    assert feed.at(START + 60) is None
+
+
 def test_where_an_unknown_basis_is_not_wanted_there_is_none() -> None:
-    feed = Feed(BasisParams(10.0, 0.5, 1.0, 30.0, sd_unknown_bps=0.0, fade_s=600.0))
+    feed = Feed(BasisParams(10.0, 0.5, 1.0, 100.0, 30.0, sd_unknown_bps=0.0, fade_s=600.0))
     feed.samples = held(START - 70, START + 5)
     feed.strike(60_000, Provenance.OFFICIAL)
     assert feed.at(START + 100) is None
