@@ -13,6 +13,7 @@ from typing import Any
 MARKET, YES, NO = "0x" + "ab" * 32, "1" * 77, "2" * 77
 E9 = 10**9
 HOUR_MS = 3_600_000
+OVERTAKEN_SECONDS = 50.0
 
 
 def tops_of(seq: int) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
@@ -142,7 +143,12 @@ def cache_reader(options: argparse.Namespace, twin: Any) -> None:
     last, evidence = 0, []
     say(ready=True)
     until = time.monotonic() + options.seconds
-    while not asked.to_end and time.monotonic() < until and not (options.mutant and torn):
+    # Who lingers goes on until a copy was overtaken: on a busy host the writer may stand meanwhile.
+    until_overtaken = until + OVERTAKEN_SECONDS if options.linger and not options.mutant else until
+    while not asked.to_end and not (options.mutant and torn):
+        now = time.monotonic()
+        if now >= until and (now >= until_overtaken or any(one.retry_count for one in boards)):
+            break
         for _ in range(64):
             snapshot, seq = cache.get_latest()
             reads += 1
